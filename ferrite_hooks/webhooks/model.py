@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple
 
 # What a change wrote, or what stood there before, in the cheapest form the write path can give:
 #   None                      nothing (deleted, did not exist)
@@ -20,7 +20,7 @@ from typing import NamedTuple, Union
 #   ("key", name)             another key's name (RENAME: the new name)
 #   ("stub", type, length)    a collection too large to copy, or not worth copying
 #   ("json", raw)             JSON text of an application event
-Written = Union[None, bytes, tuple[str, "list[bytes | float | None]"], tuple[str, bytes], tuple[str, str, int]]
+Written = bytes | tuple[Any, ...] | None
 
 
 class Change(NamedTuple):
