@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from ferrite_hooks import glob
+
 _NOTIFICATIONS = {
     "string": "set setrange incrby incrbyfloat append setbit pfadd",
     "list": "lpush rpush lpop rpop linsert lset lrem ltrim sortstore",
@@ -135,21 +137,4 @@ def selects(events: tuple[str, ...], event: str) -> bool:
     if event in CLASS_OF:
         return event in notifications(events)
     everything = "*" in events and not event.startswith("webhook.")
-    return everything or any("." in glob and _glob(glob, event) for glob in events)
-
-
-def _glob(pattern: str, name: str) -> bool:
-    """`*` stands for any run of characters. Linear in both lengths, whatever the pattern."""
-    head, *rest = pattern.split("*")
-    if not rest:
-        return pattern == name
-    *middle, tail = rest
-    if len(name) < len(head) + len(tail) or not (name.startswith(head) and name.endswith(tail)):
-        return False
-    at, end = len(head), len(name) - len(tail)
-    for piece in middle:
-        at = name.find(piece, at, end)
-        if at < 0:
-            return False
-        at += len(piece)
-    return True
+    return everything or any("." in name and glob.matches(name.encode(), event.encode()) for name in events)
