@@ -101,7 +101,7 @@ def test_a_rename_gives_the_new_key() -> None:
 
 
 def test_nobody_caused_it_and_no_key() -> None:
-    event = body(change("flush", None, None, command="", client=0, ip=""))
+    event = body(change("flushdb", None, None, command="", client=0, ip=""))
     assert event["event"] == "FLUSH" and event["key"] is None
     assert [event["metadata"][name] for name in ("client_id", "source_ip", "command")] == [None] * 3
 
