@@ -215,7 +215,7 @@ def _shape(written: Written, text: Text) -> Any:
     kind: str = written[0]
     content: Any = written[1]
     if kind == "stub":
-        return {"type": content, "length": written[2]}  # type: ignore[misc]
+        return {"type": content, "length": written[2]}
     if kind == "key":
         return text(content)
     if kind == "json":
