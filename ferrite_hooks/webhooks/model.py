@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple
 
 # What a change wrote, or what stood there before, in the cheapest form the write path can give:
 #   None                      nothing (deleted, did not exist)
@@ -20,7 +20,7 @@ from typing import NamedTuple, Union
 #   ("key", name)             another key's name (RENAME: the new name)
 #   ("stub", type, length)    a collection too large to copy, or not worth copying
 #   ("json", raw)             JSON text of an application event
-Written = Union[None, bytes, tuple[str, "list[bytes | float | None]"], tuple[str, bytes], tuple[str, str, int]]
+Written = bytes | tuple[Any, ...] | None
 
 
 class Change(NamedTuple):
@@ -114,6 +114,15 @@ class Webhook:
         return "disabled" if not self.enabled else "paused" if self.paused else "active"
 
 
+class Tls(NamedTuple):
+    """How a connection to an https URL is secured. Files are PEM; "" = none."""
+
+    verify: bool = True
+    ca_file: str = ""  # trusted beside the system's authorities
+    cert_file: str = ""  # our client certificate …
+    key_file: str = ""  # … and its key, when that is not in the same file
+
+
 class Request(NamedTuple):
     """One HTTP request, complete: `send` adds nothing but the connection."""
 
@@ -121,6 +130,7 @@ class Request(NamedTuple):
     headers: tuple[tuple[str, str], ...]
     body: bytes
     timeout_ms: int
+    tls: Tls | None = None  # None: as the sender is set up
 
 
 class Stage(Enum):

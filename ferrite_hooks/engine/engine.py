@@ -1,0 +1,247 @@
+"""The state that all commands share, and the two things that must happen after them.
+
+`settle` runs after each outermost command: clients that waited for a changed key are served. `drain` runs
+once per loop tick: it hands over the effects and the matched changes of everything that ran, so that they are
+journaled in one append before any reply of the tick leaves. The engine does no I/O; what it needs from the
+outside (a loop, a journal, webhooks) is set by `app`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ferrite_hooks.clock import Clock
+from ferrite_hooks.engine.acl import Acl
+from ferrite_hooks.engine.blocking import serve_ready
+from ferrite_hooks.engine.expiry import Expiry
+from ferrite_hooks.engine.keyspace import Database
+from ferrite_hooks.engine.pubsub import PubSub
+from ferrite_hooks.engine.session import Session
+from ferrite_hooks.engine.settings import SETTINGS
+from ferrite_hooks.engine.timers import Timers
+from ferrite_hooks.webhooks.model import Change, Written
+
+if TYPE_CHECKING:
+    from ferrite_hooks.engine.command import Argv, Command
+
+Interest = Callable[[int, str, "bytes | None"], tuple[int, ...]]
+
+
+class Engine:
+    __slots__ = (
+        "acl",
+        "audit",
+        "blocked_clients",
+        "changes",
+        "clock",
+        "command",
+        "databases",
+        "dirty",
+        "drained_db",
+        "effects",
+        "error_replies",
+        "expired_keys",
+        "expiry",
+        "extensions",
+        "hits",
+        "interest",
+        "last_client_id",
+        "loading",
+        "misses",
+        "monitors",
+        "notify_flags",
+        "on_pending",
+        "over_memory",
+        "override",
+        "paused_all",
+        "paused_until",
+        "position",
+        "pubsub",
+        "ready",
+        "refuses",
+        "session",
+        "sessions",
+        "settings",
+        "slow_ns",
+        "slowlog",
+        "special",
+        "started_at",
+        "timers",
+        "tracking",
+        "transaction",
+        "unsettled",
+        "write_error",
+    )  # fmt: skip
+
+    def __init__(self, clock: Clock | None = None, databases: int = 16) -> None:
+        self.clock = clock or Clock()
+        self.started_at = self.clock.now
+        self.timers = Timers(self.clock)
+        self.settings: dict[str, Any] = {name: row.default for name, row in SETTINGS.items()}
+        self.dirty = 0  # counts changes; a command that moved it has written
+        self.hits = self.misses = self.expired_keys = self.error_replies = 0
+        self.loading = False
+        self.audit: Any = None  # tests: sees every edit and commit
+        self.tracking: Any = None  # the client-side caching table, while anyone uses it
+        self.notify_flags: frozenset[str] = frozenset()
+        self.interest: Interest | None = None  # which webhooks want an event; None = there are none
+        self.position = 0  # of the last change handed out
+        self.transaction = 0  # id of the running EXEC or script, 0 = none
+        self.effects: list[Argv] = []  # what this tick changed, as replayable commands
+        self.drained_db = -1  # database that the last effect was for
+        self.changes: list[Change] = []  # what this tick's webhooks will be told
+        self.override: list[Argv] | None = None  # effects that stand for the running command's own argv
+        self.command: Command | None = None
+        self.session: Session | None = None
+        self.ready: dict[tuple[int, bytes], None] = {}  # changed keys that clients wait for
+        self.unsettled = False  # `ready` has something for `settle`
+        # asks the loop for a drain in this tick; may be called again
+        self.on_pending: Callable[[], None] = lambda: None
+        self.blocked_clients = 0
+        self.special = False  # True: `run` must make all its checks
+        self.write_error = ""  # why the journal cannot be written; writes are refused meanwhile
+        self.over_memory: Callable[[], bool] | None = None  # set while maxmemory is
+        # a full webhook with OVERFLOW reject
+        self.refuses: Callable[[Session, Command, Argv], None] | None = None
+        self.paused_until = 0
+        self.paused_all = False
+        self.monitors: dict[Session, None] = {}
+        self.slow_ns = SETTINGS["slowlog-log-slower-than"].default * 1000
+        self.slowlog: deque[Any] = deque()
+        self.acl = Acl()
+        self.pubsub = PubSub()
+        self.expiry = Expiry(self)
+        self.databases = [Database(self, index) for index in range(databases)]
+        self.sessions: dict[int, Session] = {}
+        self.last_client_id = 0
+        self.extensions: dict[str, Any] = {}  # what command families keep, by family name
+
+    # -- effects and events ----------------------------------------------------------------------------------
+
+    def propagate(self, db: Database, argv: Argv) -> None:
+        """Adds an effect for the journal: a command that, replayed, makes the same change."""
+        if not self.effects:
+            self.on_pending()
+        if db.index != self.drained_db:
+            self.drained_db = db.index
+            self.effects.append([b"SELECT", b"%d" % db.index])
+        self.effects.append(argv)
+
+    def effect(self, *argv: bytes) -> None:
+        """Called by a handler: the journal gets this instead of its own arguments. Several calls add up."""
+        if self.override is None:
+            self.override = []
+        self.override.append(list(argv))
+
+    def no_effect(self) -> None:
+        """Called by a handler whose change needs no replay."""
+        if self.override is None:
+            self.override = []
+
+    def capture(
+        self, db: Database, key: bytes | None, event: str, new: Written, old: Written, expire_at: int
+    ) -> None:
+        """Keeps a change for the webhooks that want it."""
+        if self.interest is None or self.loading:
+            return
+        hooks = self.interest(db.index, event, key)
+        if event == "rename_from" and isinstance(new, tuple):
+          
+            hooks = tuple(dict.fromkeys(hooks + self.interest(db.index, event, new[1])))
+        if not hooks:
+            return
+        self.position += 1
+        command = self.command
+        s = self.session if command is not None else None
+        self.changes.append(
+            Change(
+                self.position,
+                self.clock.now,
+                db.index,
+                event,
+                key,
+                new,
+                old,
+                expire_at,
+                command.name.upper().replace("|", " ") if command is not None else "",
+                s.id if s is not None else 0,
+                s.ip if s is not None else "",
+                self.transaction,
+                hooks,
+            )
+        )
+        if len(self.changes) == 1:
+            self.on_pending()
+
+    def notify(self, db: Database, key: bytes, event: str) -> None:
+        """Publishes the keyspace notifications that `notify-keyspace-events` asks for."""
+        self.pubsub.notify(self.notify_flags, db.index, key, event)
+
+    def begin_transaction(self) -> None:
+        self.transaction = self.position + 1  # the position of its first change: unique as positions are
+
+    def end_transaction(self) -> None:
+        self.transaction = 0
+
+    def settle(self) -> None:
+        """After an outermost command: serves clients whose keys have changed."""
+        self.unsettled = False
+        if self.ready:
+            serve_ready(self)
+
+    def drain(self) -> tuple[list[Argv], list[Change]]:
+        """Once per tick: takes the effects and changes of all that ran."""
+        effects, changes = self.effects, self.changes
+        self.effects, self.changes = [], []
+        self.drained_db = -1
+        return effects, changes
+
+    # -- listeners -------------------------------------------------------------------------------------------
+
+    def observe_all(self) -> None:
+        for db in self.databases:
+            db.observe()
+
+    def set_interest(self, interest: Interest | None) -> None:
+        self.interest = interest
+        self.observe_all()
+
+    def refresh(self) -> None:
+        """Recomputes `special`; called after anything that it depends on has changed."""
+        self.special = bool(
+            self.loading
+            or self.write_error
+            or self.monitors
+            or self.over_memory is not None
+            or self.refuses is not None
+            or self.paused_until
+        )
+
+    def paused_writes(self) -> bool:
+        return self.paused_until > self.clock.now
+
+    def forget(self, s: Session) -> None:
+        """A client has left: nothing may refer to it any more."""
+        self.sessions.pop(s.id, None)
+        for db, key in s.watching:
+            watchers = db.watched.get(key)
+            if watchers is not None:
+                watchers.discard(s)
+                if not watchers:
+                    del db.watched[key]
+                    db.observe()
+        s.watching.clear()
+        self.pubsub.forget(s)
+        if s in self.monitors:
+            del self.monitors[s]
+            self.refresh()
+        if self.tracking is not None:
+            self.tracking.forget(s)
+
+    def feed_monitors(self, s: Session, command: Command, argv: Argv) -> None:
+        raise NotImplementedError
+
+    def slow(self, s: Session, command: Command, argv: Argv, nanoseconds: int) -> None:
+        raise NotImplementedError

@@ -1,0 +1,279 @@
+"""The keys of one database, and the only ways to change them.
+
+A handler parses, then reads (`read`, `edit`), then changes. Every change goes through `put`, `commit`, `drop`
+or `expire_at` and names its event, so that no write can be silent: `emit` is where transactions, blocked
+clients, client caches, keyspace notifications and webhooks learn of it. When nobody listens to a database
+(`observed` is False) that costs two attribute reads.
+
+    value = db.edit(key, Hash)          # a live value to mutate, or None; raises WRONGTYPE
+    ...mutate it...
+    db.commit(key, value, "hdel")       # stores it (or drops it, when it has become empty) and emits
+"""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ferrite_hooks.errors import WRONGTYPE, ReplyError
+from ferrite_hooks.values.collections import Hash, List, Set
+from ferrite_hooks.values.index import Index
+from ferrite_hooks.values.stream import Stream
+from ferrite_hooks.values.zset import ZSet
+from ferrite_hooks.webhooks.model import Written
+
+if TYPE_CHECKING:
+    from ferrite_hooks.engine.engine import Engine
+    from ferrite_hooks.engine.session import Session
+
+Value = Any  # bytes | Hash | List | Set | ZSet | Stream
+T = TypeVar("T")
+
+TYPE_NAMES: dict[type, str] = {
+    bytes: "string", Hash: "hash", List: "list", Set: "set", ZSet: "zset", Stream: "stream",
+}  # fmt: skip
+SNAPSHOT_MAX = 64  # larger collections are told by type and length when they are deleted
+
+
+class Database:
+    """One numbered database of an Engine."""
+
+    __slots__ = ("blocked", "data", "engine", "expires", "index", "keys_index", "observed", "watched")
+
+    def __init__(self, engine: Engine, index: int) -> None:
+        self.engine = engine
+        self.index = index
+        self.data: dict[bytes, Value] = {}
+        self.expires: dict[bytes, int] = {}  # unix ms
+        self.keys_index: Index | None = None  # for SCAN and RANDOMKEY, once one was asked for
+        self.watched: dict[bytes, set[Session]] = {}
+        self.blocked: dict[bytes, dict[Session, None]] = {}  # in the order they began to wait
+        self.observed = False
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def find(self, key: bytes) -> Value | None:
+        """The value of any type, without counting a hit or miss. A key past its time is removed first."""
+        if self.expires and key in self.expires and self.engine.expiry.overdue(self, key):
+            return None
+        return self.data.get(key)
+
+    def read(self, key: bytes, kind: type[T]) -> T | None:
+        """The value for a reading command, or None; counts a keyspace hit or miss. Raises WRONGTYPE."""
+        if self.expires and key in self.expires and self.engine.expiry.overdue(self, key):
+            value = None
+        else:
+            value = self.data.get(key)
+        if value is None:
+            self.engine.misses += 1
+            return None
+        self.engine.hits += 1
+        if type(value) is not kind:
+            raise ReplyError(WRONGTYPE)
+        return value
+
+    def edit(self, key: bytes, kind: type[T]) -> T | None:
+        """The live value, to be changed and then committed, or None. Raises WRONGTYPE."""
+        value = self.find(key)
+        if value is None:
+            return None
+        if type(value) is not kind:
+            raise ReplyError(WRONGTYPE)
+        if self.engine.audit is not None:
+            self.engine.audit.opened(self, key)
+        return value
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        key: bytes,
+        value: Value,
+        event: str,
+        *,
+        keep_ttl: bool = False,
+        expire_at: int = 0,
+        new: Written = None,
+    ) -> None:
+        """Sets a whole value, whatever stood there. `expire_at` (unix ms) gives it a time to live at once,
+        which the caller announces with `emit(key, "expire")`. `new` is what webhooks show; a string shows
+        itself."""
+        if self.observed:
+            old = snapshot(self.find(key))
+        else:
+            old = None
+        if self.keys_index is not None and key not in self.data:
+            self.keys_index.add(key)
+        self.data[key] = value
+        if expire_at:
+            self.expires[key] = expire_at
+            self.engine.expiry.note(self, key, expire_at)
+        elif self.expires and not keep_ttl:
+            self.expires.pop(key, None)
+        self.engine.dirty += 1
+        if self.observed:
+            self.announce(key, event, value if type(value) is bytes else new, old)
+
+    def commit(self, key: bytes, value: Value, event: str, new: Written = None, old: Written = None) -> None:
+        """Ends an edit: stores a new collection, drops one that has become empty (event `del`), and emits
+        `event` before that."""
+        engine = self.engine
+        if engine.audit is not None:
+            engine.audit.committed(self, key)
+        if value or type(value) is Stream:
+            if self.keys_index is not None and key not in self.data:
+                self.keys_index.add(key)
+            self.data[key] = value
+            engine.dirty += 1
+            if self.observed:
+                self.announce(key, event, new, old)
+        else:
+            engine.dirty += 1
+            if self.observed:
+                self.announce(key, event, new, old)
+            if key in self.data:
+                self._remove(key)
+                if self.observed:
+                    self.announce(key, "del", None, None)
+
+    def drop(self, key: bytes, event: str = "del") -> bool:
+        """Deletes a key. Returns False if there was none."""
+        value = self.find(key)
+        if value is None:
+            return False
+        old = snapshot(value) if self.observed else None
+        expire_at = self.expires.get(key, 0)
+        self._remove(key)
+        self.engine.dirty += 1
+        if self.observed:
+            self.announce(key, event, None, old, expire_at)
+        return True
+
+    def expire_at(self, key: bytes, when: int | None, event: str) -> None:
+        """Sets (unix ms) or removes (None) the time to live of an existing key."""
+        if when is None:
+            self.expires.pop(key, None)
+        else:
+            self.expires[key] = when
+            self.engine.expiry.note(self, key, when)
+        self.emit(key, event)
+
+    def rename(self, key: bytes, newkey: bytes, target: Database | None = None) -> None:
+        """Moves an existing value and its time to live over whatever stands at `newkey`: events rename_from,
+        rename_to."""
+        target = target or self
+        old = snapshot(target.find(newkey)) if target.observed else None
+        value, expire_at = self.data[key], self.expires.get(key, 0)
+        self._remove(key)
+        if newkey in target.data:
+            target._remove(newkey)
+        target.place(newkey, value, expire_at)
+        self.engine.dirty += 1
+        if self.observed:
+            self.announce(key, "rename_from", ("key", newkey), old, expire_at)
+        if target.observed:
+            target.announce(newkey, "rename_to", ("key", key), old)
+
+    def place(self, key: bytes, value: Value, expire_at: int = 0) -> None:
+        """Stores without an event: loading, and the inside of operations that announce themselves."""
+        if self.keys_index is not None and key not in self.data:
+            self.keys_index.add(key)
+        self.data[key] = value
+        if expire_at:
+            self.expires[key] = expire_at
+            self.engine.expiry.note(self, key, expire_at)
+
+    def _remove(self, key: bytes) -> None:
+        del self.data[key]
+        self.expires.pop(key, None)
+        if self.keys_index is not None:
+            self.keys_index.discard(key)
+
+    def remove_overdue(self, key: bytes) -> None:
+        """Deletes a key whose time has come: event `expired`, replicated as DEL, caused by no command."""
+        engine = self.engine
+        old = snapshot(self.data[key]) if self.observed else None
+        self._remove(key)
+        engine.expired_keys += 1
+        engine.propagate(self, [b"DEL", key])
+        if self.observed:
+            command, engine.command = engine.command, None
+            self.announce(key, "expired", None, old)
+            engine.command = command
+
+    def clear(self) -> int:
+        """Removes every key (FLUSHDB): one event for the whole database. Returns how many there were."""
+        count = len(self.data)
+        for key in [key for key in chain(self.watched, self.blocked) if key in self.data]:
+            self._touch(key)
+        self.data = {}
+        self.expires = {}
+        self.keys_index = None
+        self.engine.dirty += count
+        self.engine.capture(self, None, "flushdb", None, None, 0)
+        return count
+
+    # -- telling ---------------------------------------------------------------------------------------------
+
+    def emit(self, key: bytes, event: str, new: Written = None, old: Written = None) -> None:
+        """Announces a change that was made in place."""
+        self.engine.dirty += 1
+        if self.observed:
+            self.announce(key, event, new, old)
+
+    def announce(self, key: bytes, event: str, new: Written, old: Written, expire_at: int = -1) -> None:
+        """Tells everyone who listens. Only called while `observed`."""
+        engine = self.engine
+        if key in self.watched or key in self.blocked:
+            self._touch(key)
+        if engine.tracking is not None:
+            engine.tracking.invalidate(key)
+        if engine.notify_flags:
+            engine.notify(self, key, event)
+        if engine.interest is not None:
+            engine.capture(self, key, event, new, old, self.expires.get(key, 0) if expire_at < 0 else expire_at)
+
+    def _touch(self, key: bytes) -> None:
+        for session in self.watched.get(key, ()):
+            session.watch_broken = True  # EXEC will refuse
+        if key in self.blocked:
+            self.engine.ready[(self.index, key)] = None
+            self.engine.unsettled = True
+
+    def observe(self) -> None:
+        """Recomputes `observed`; called whenever a listener comes or goes."""
+        engine = self.engine
+        self.observed = bool(
+            self.watched
+            or self.blocked
+            or engine.notify_flags
+            or engine.interest is not None
+            or engine.tracking is not None
+        )
+
+    # -- random access ---------------------------------------------------------------------------------------
+
+    def index_keys(self) -> Index:
+        if self.keys_index is None:
+            self.keys_index = Index(self.data, len(self.data))
+        return self.keys_index
+
+
+def snapshot(value: Value | None) -> Written:
+    """What webhooks show of a value that is about to go: all of it, or a stub when it is a large
+    collection."""
+    if value is None or type(value) is bytes:
+        return value
+    name, size = TYPE_NAMES[type(value)], len(value)
+    if size > SNAPSHOT_MAX or type(value) is Stream:
+        return ("stub", name, size)
+    if type(value) is Hash:
+        return ("hash", list(chain.from_iterable(value.items())))
+    if type(value) is ZSet:
+        return ("zset", list(chain.from_iterable(islice(value.items(), SNAPSHOT_MAX))))
+    return (name, list(value))
+
+
+def stub(value: Value | None) -> Written:
+    """Type and length of a collection that is about to grow, None if it does not exist."""
+    return None if value is None else ("stub", TYPE_NAMES[type(value)], len(value))

@@ -1,0 +1,126 @@
+"""From argv to a reply value: `run` is the outermost call of a client, `call` runs one command.
+
+EXEC, scripts, blocked clients and journal replay all go through `call`, so effects and events are collected
+in one way. `run` adds what only a client's own command needs: the checks in Redis's order, and the turn of
+blocked clients afterwards. Errors are raised anywhere and caught here.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from ferrite_hooks import errors
+from ferrite_hooks.engine.blocking import Wait, block
+from ferrite_hooks.engine.command import COMMANDS, Argv, Command, find
+from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.resp.reply import NO_REPLY, QUEUED, Reply
+
+if TYPE_CHECKING:
+    from ferrite_hooks.engine.session import Session
+
+_IN_RESP2_SUBSCRIPTION = frozenset(
+    ["ping", "subscribe", "ssubscribe", "sunsubscribe", "psubscribe", "unsubscribe", "punsubscribe", "quit", "reset"]
+)
+_NOT_QUEUED = frozenset(["exec", "discard", "multi", "watch", "quit", "reset"])
+
+
+def run(s: Session, argv: Argv) -> Reply:
+    """Runs a client's command. Returns the reply value, an error being one too, or NO_REPLY."""
+    engine = s.engine
+    called = False
+    try:
+        command = COMMANDS.get(argv[0])
+        if command is None or command.subcommands or not command.min_words <= len(argv) <= command.max_words:
+            command = find(argv)
+        s.last_command = command
+        if s.special or engine.special:
+            reply = _check(s, command, argv)
+            if reply is not None:
+                return reply
+        called = True
+        reply = call(s, command, argv)
+    except ReplyError as error:
+        engine.error_replies += 1
+        if s.queue is not None and not called:
+            s.queue_broken = True  # refused before it could be queued: EXEC will abort
+        reply = error
+    else:
+        if type(reply) is Wait:
+            if s.deny_blocking:
+                reply = reply.empty
+            else:
+                block(s, command, argv, reply)
+                reply = NO_REPLY
+    if engine.unsettled:
+        engine.settle()
+    return reply
+
+
+def call(s: Session, command: Command, argv: Argv) -> Reply:
+    """Runs one command: its handler, its statistics, its effects for the journal. Raises ReplyError."""
+    engine = s.engine
+    before = engine.dirty
+    outer, engine.command, engine.session = engine.command, command, s
+    started = perf_counter_ns()
+    try:
+        reply = command.handler(s, argv)
+    except ReplyError:
+        command.failed += 1
+        raise
+    finally:
+        nanoseconds = perf_counter_ns() - started
+        command.calls += 1
+        command.usec += nanoseconds // 1000
+        engine.command = outer
+        if engine.dirty != before and not engine.loading:
+            if engine.override is None:
+                if command.writes:
+                    engine.propagate(s.db, argv)
+            else:
+                for effect in engine.override:
+                    engine.propagate(s.db, effect)
+        engine.override = None
+        if nanoseconds >= engine.slow_ns:
+            engine.slow(s, command, argv, nanoseconds)
+    return reply
+
+
+def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
+    """Everything that may stand between a known command and its handler, in Redis's order. None = go on."""
+    engine = s.engine
+    if not s.authenticated and "no_auth" not in command.flags:
+        _reject(s, command, errors.NOAUTH)
+    if not s.user.unrestricted:
+        s.user.check(s, command, argv)
+    if engine.monitors and not s.internal:
+        engine.feed_monitors(s, command, argv)
+    if engine.over_memory is not None and command.denies_oom and engine.over_memory():
+        _reject(s, command, errors.OOM)
+    if engine.write_error and command.writes and not s.internal:
+        _reject(s, command, errors.MISCONF % engine.write_error)
+    if engine.refuses is not None and command.writes:
+        engine.refuses(s, command, argv)
+    if s.resp == 2 and s.subscribed and command.name.split("|")[0] not in _IN_RESP2_SUBSCRIPTION:
+        _reject(
+            s,
+            command,
+            f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
+            "are allowed in this context",
+        )
+    if engine.loading and "loading" not in command.flags and not s.internal:
+        _reject(s, command, errors.LOADING)
+    if s.queue is not None and command.name not in _NOT_QUEUED:
+        if "no_multi" in command.flags:
+            _reject(s, command, errors.NO_MULTI)
+        s.queue.append((command, argv))
+        return QUEUED
+    return None
+
+
+def _reject(s: Session, command: Command, text: str) -> None:
+    command.rejected += 1
+    raise ReplyError(text)
+
+
+__all__ = ["NO_REPLY", "call", "run"]

@@ -1,0 +1,105 @@
+"""What the server knows of one client, and the way back to it.
+
+Slots only: there are thousands of these and every command touches one. The connection that owns a session
+sets `wake`; replies and pushes are encoded into `out`, and `wake` asks that they be sent at the end of this
+loop tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ferrite_hooks.resp.encoder import encode2, encode3
+from ferrite_hooks.resp.reply import Reply
+
+if TYPE_CHECKING:
+    from ferrite_hooks.engine.acl import User
+    from ferrite_hooks.engine.blocking import Wait
+    from ferrite_hooks.engine.command import Argv, Command
+    from ferrite_hooks.engine.engine import Engine
+    from ferrite_hooks.engine.keyspace import Database
+
+
+def _nothing() -> None:
+    return None
+
+
+class Session:
+    """One client. `special` is True when the ordinary path of `run` does not hold for it (see `refresh`)."""
+
+    __slots__ = (
+        "addr", "authenticated", "blocked", "blocked_call", "channels", "close", "close_after_reply", "created_at",
+        "db", "deny_blocking", "encode", "engine", "flags", "id", "internal", "ip", "laddr", "last_at",
+        "last_command", "lib_name", "lib_ver", "monitor", "name", "no_evict", "no_touch", "out", "patterns", "queue",
+        "queue_broken", "reply_mode", "resp", "shard_channels", "special", "tracking", "transport_info", "user",
+        "wake", "watch_broken", "watching",
+    )  # fmt: skip
+
+    def __init__(self, engine: Engine, addr: str = "", laddr: str = "") -> None:
+        self.engine = engine
+        engine.last_client_id += 1
+        self.id = engine.last_client_id
+        self.addr = addr  # "ip:port", or the path of a unix socket
+        self.ip = addr.rsplit(":", 1)[0].strip("[]") if ":" in addr else ""
+        self.laddr = laddr
+        self.created_at = self.last_at = engine.clock.now
+        self.db: Database = engine.databases[0]
+        self.resp = 2
+        self.encode = encode2
+        self.out: list[bytes] = []
+        self.wake: Callable[[], None] = _nothing  # set by the connection
+        self.close: Callable[[], None] = _nothing
+        self.transport_info: Callable[[], dict[str, int]] = dict  # buffer sizes for CLIENT LIST
+        self.close_after_reply = False
+        self.internal = False  # not a client: journal replay, scripts
+        self.user: User = engine.acl.default
+        self.authenticated = engine.acl.default.nopass and engine.acl.default.enabled
+        self.name = b""
+        self.lib_name = b""
+        self.lib_ver = b""
+        self.flags = ""
+        self.no_evict = self.no_touch = False
+        self.monitor = False
+        self.last_command: Command | None = None
+        self.queue: list[tuple[Command, Argv]] | None = None  # commands since MULTI
+        self.queue_broken = False
+        self.watching: set[tuple[Database, bytes]] = set()
+        self.watch_broken = False
+        self.deny_blocking = False  # inside EXEC or a script: Wait becomes its empty reply
+        self.blocked: Wait | None = None
+        self.blocked_call: tuple[Command, Argv] | None = None
+        self.channels: dict[bytes, None] = {}
+        self.patterns: dict[bytes, None] = {}
+        self.shard_channels: dict[bytes, None] = {}
+        self.reply_mode = "on"  # CLIENT REPLY: on, off, skip (the next one)
+        self.tracking: Any = None
+        self.special = False
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Recomputes `special`; called after anything that it depends on has changed."""
+        self.special = (
+            not self.authenticated
+            or not self.user.unrestricted
+            or self.queue is not None
+            or self.reply_mode != "on"
+            or self.tracking is not None
+            or (self.resp == 2 and self.subscribed)
+        )
+
+    @property
+    def subscribed(self) -> bool:
+        return bool(self.channels or self.patterns or self.shard_channels)
+
+    def set_protocol(self, resp: int) -> None:
+        self.resp = resp
+        self.encode = encode3 if resp == 3 else encode2
+        self.refresh()
+
+    def send(self, value: Reply) -> None:
+        """Sends a reply or push outside the usual return path (Pub/Sub, a blocked command that was
+        served)."""
+        if self.reply_mode == "on":
+            self.encode(self.out, value)
+        self.wake()

@@ -1,0 +1,157 @@
+"""Reply values to bytes, for RESP2 and RESP3.
+
+Both dialects share one walk; what differs is a row in each table. The commonest types are tested first,
+by identity of their type, because a reply is encoded for every command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.resp.reply import (
+    BigNumber,
+    NilArray,
+    NoReply,
+    Pairs,
+    Push,
+    Reply,
+    Simple,
+    Verbatim,
+)
+
+Out = list[bytes]
+Encode = Callable[[Out, Reply], None]
+
+_INTS = [b":%d\r\n" % n for n in range(1024)]
+
+
+def format_double(value: float) -> bytes:
+    """A double as Redis prints it: up to 17 significant digits, no trailing `.0`, `inf`, `-inf`, `nan`."""
+    if value == value and value not in (float("inf"), float("-inf")):
+        return b"%.17g" % value
+    return b"nan" if value != value else b"inf" if value > 0 else b"-inf"
+
+
+def encode2(out: Out, value: Reply) -> None:
+    """Appends the RESP2 form of `value` to `out`."""
+    kind = type(value)
+    if kind is bytes:
+        out.append(b"$%d\r\n%b\r\n" % (len(value), value))
+    elif kind is Simple:
+        out.append(value.wire)
+    elif kind is int:
+        out.append(_INTS[value] if 0 <= value < 1024 else b":%d\r\n" % value)
+    elif value is None:
+        out.append(b"$-1\r\n")
+    elif kind is list:
+        out.append(b"*%d\r\n" % len(value))
+        for item in value:
+            if type(item) is bytes:
+                out.append(b"$%d\r\n%b\r\n" % (len(item), item))
+            else:
+                encode2(out, item)
+    else:
+        _OTHERS2[kind](out, value)
+
+
+def encode3(out: Out, value: Reply) -> None:
+    """Appends the RESP3 form of `value` to `out`."""
+    kind = type(value)
+    if kind is bytes:
+        out.append(b"$%d\r\n%b\r\n" % (len(value), value))
+    elif kind is Simple:
+        out.append(value.wire)
+    elif kind is int:
+        out.append(_INTS[value] if 0 <= value < 1024 else b":%d\r\n" % value)
+    elif value is None:
+        out.append(b"_\r\n")
+    elif kind is list:
+        out.append(b"*%d\r\n" % len(value))
+        for item in value:
+            if type(item) is bytes:
+                out.append(b"$%d\r\n%b\r\n" % (len(item), item))
+            else:
+                encode3(out, item)
+    else:
+        _OTHERS3[kind](out, value)
+
+
+def _sequence(mark: bytes, encode: Encode, items: Callable[[Any], Any] = lambda value: value) -> Encode:
+    def write(out: Out, value: Any) -> None:
+        elements = items(value)
+        out.append(b"%b%d\r\n" % (mark, len(elements)))
+        for item in elements:
+            encode(out, item)
+
+    return write
+
+
+def _mapping(mark: bytes, encode: Encode) -> Encode:
+    per_entry = 2 if mark == b"*" else 1
+
+    def write(out: Out, value: dict[Any, Any]) -> None:
+        out.append(b"%b%d\r\n" % (mark, len(value) * per_entry))
+        for key, item in value.items():
+            encode(out, key)
+            encode(out, item)
+
+    return write
+
+
+def _pairs3(out: Out, value: Pairs) -> None:
+    out.append(b"%%%d\r\n" % (len(value.items) // 2))
+    for item in value.items:
+        encode3(out, item)
+
+
+def _bulk(out: Out, value: bytes) -> None:
+    out.append(b"$%d\r\n%b\r\n" % (len(value), value))
+
+
+def _error(out: Out, value: ReplyError) -> None:
+    out.append(b"-%b\r\n" % value.text.encode("utf-8", "surrogateescape"))
+
+
+def _text(encode: Encode) -> Encode:
+    return lambda out, value: encode(out, value.encode("utf-8", "surrogateescape"))
+
+
+def _verbatim3(out: Out, value: Verbatim) -> None:
+    out.append(b"=%d\r\n%b:%b\r\n" % (len(value.text) + 4, value.format, value.text))
+
+
+_OTHERS2: dict[type, Encode] = {
+    bool: lambda out, value: out.append(b":1\r\n" if value else b":0\r\n"),
+    float: lambda out, value: _bulk(out, format_double(value)),
+    str: _text(encode2),
+    tuple: _sequence(b"*", encode2),
+    set: _sequence(b"*", encode2),
+    frozenset: _sequence(b"*", encode2),
+    dict: _mapping(b"*", encode2),
+    Pairs: _sequence(b"*", encode2, lambda value: value.items),
+    Push: _sequence(b"*", encode2, lambda value: value.items),
+    NilArray: lambda out, value: out.append(b"*-1\r\n"),
+    NoReply: lambda out, value: None,
+    Verbatim: lambda out, value: _bulk(out, value.text),
+    BigNumber: lambda out, value: _bulk(out, value.digits),
+    ReplyError: _error,
+}
+
+_OTHERS3: dict[type, Encode] = {
+    bool: lambda out, value: out.append(b"#t\r\n" if value else b"#f\r\n"),
+    float: lambda out, value: out.append(b",%b\r\n" % format_double(value)),
+    str: _text(encode3),
+    tuple: _sequence(b"*", encode3),
+    set: _sequence(b"~", encode3),
+    frozenset: _sequence(b"~", encode3),
+    dict: _mapping(b"%", encode3),
+    Pairs: _pairs3,
+    Push: _sequence(b">", encode3, lambda value: value.items),
+    NilArray: lambda out, value: out.append(b"_\r\n"),
+    NoReply: lambda out, value: None,
+    Verbatim: _verbatim3,
+    BigNumber: lambda out, value: out.append(b"(%b\r\n" % value.digits),
+    ReplyError: _error,
+}

@@ -1,0 +1,227 @@
+"""Requests out of bytes: RESP arrays of bulk strings, and inline commands.
+
+Two parsers, one contract. hiredis reads a chunk of ordinary commands at C speed, but it trusts array headers
+(it reserves 8 bytes for each element that a header only announces), accepts types that no request may have,
+and cannot go on after an inline command. So its answer counts only when the chunk's line count proves that it
+held nothing else; in every other case the careful parser below reads the same bytes again, exactly as Redis
+does: nothing is reserved before it has arrived, and each malformed input gets Redis's own error.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+
+import hiredis
+
+Argv = list[bytes]
+
+INLINE_MAX = 64 * 1024
+_INT_MAX = 2**31 - 1
+_HUGE_HEADER = re.compile(rb"\*\d{5}")
+_BYTES_ONLY = {bytes}
+_INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]{0,18})\Z")  # string2ll: no plus, no leading zeros or blanks
+
+
+class Parser:
+    """Feeds on chunks of one connection. After a protocol error `error` says what it was and nothing more is
+    read."""
+
+    __slots__ = ("_args", "_buffer", "_bulk", "_missing", "_reader", "authenticated", "error", "max_bulk")
+
+    def __init__(self, max_bulk: int = 512 * 1024 * 1024) -> None:
+        self.max_bulk = max_bulk  # proto-max-bulk-len
+        self.authenticated = True  # False: Redis allows 10 arguments of 16 KiB before AUTH
+        self.error: str | None = None
+        self._reader = hiredis.Reader()
+        self._buffer = bytearray()  # bytes not yet read, from a command's start or from the middle of one
+        self._missing = 0  # arguments still to come of the command being read
+        self._bulk = -1  # length of the argument being read, -1 = its header has not been read
+        self._args: Argv = []
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held for the command that has not arrived whole."""
+        return len(self._buffer) + sum(map(len, self._args))
+
+    def feed(self, data: bytes) -> list[Argv]:
+        """Takes a chunk and returns the commands that it completes, in order, without the empty ones."""
+        if self._missing or len(self._buffer) > INLINE_MAX:
+            self._buffer += data
+            return self._careful()
+        if self._buffer:
+            data = bytes(self._buffer) + data
+            self._buffer.clear()
+        if data[:1] == b"*" and self.authenticated and not self.error:
+            commands = self._fast(data)
+            if commands is not None:
+                return commands
+            cut = data.rfind(b"\r\n*") + 2  # perhaps only the last command is incomplete
+            if cut > 2 and (commands := self._fast(data[:cut])) is not None:
+                self._buffer += data[cut:]
+                return commands
+        self._buffer += data
+        return self._careful()
+
+    def _fast(self, data: bytes) -> list[Argv] | None:
+        """All commands of `data` if it holds whole ordinary commands and nothing else, or None."""
+        if data[-2:] != b"\r\n" or _HUGE_HEADER.search(data):
+            return None
+        reader = self._reader
+        commands: list[Argv] = []
+        try:
+            reader.feed(data)
+            get = reader.gets
+            command = get()
+            while command is not False:
+                commands.append(command)
+                command = get()
+            if (
+                data.count(b"\r\n") == len(commands) + 2 * sum(map(len, commands))
+                and set(map(type, chain.from_iterable(commands))) == _BYTES_ONLY
+                and [] not in commands
+            ):
+                return commands
+        except (hiredis.HiredisError, TypeError):
+            pass
+        self._reader = hiredis.Reader()  # it may hold half a command, or be broken
+        return None
+
+    def _careful(self) -> list[Argv]:
+        commands: list[Argv] = []
+        buffer, position, size = self._buffer, 0, len(self._buffer)
+        while position < size and self.error is None:
+            if self._missing:
+                position = self._bulk_string(position)
+            elif buffer[position] == 42:  # *
+                position = self._array_header(position)
+            else:
+                position = self._inline(position)
+            if position < 0:
+                position = ~position
+                break
+            if not self._missing and self._args:
+                commands.append(self._args)
+                self._args = []
+        del buffer[:position]
+        return commands
+
+    # Each step below returns the position behind what it read, or the complement of `position` when more
+    # bytes are needed (or when it failed: then `error` is set).
+
+    def _line_end(self, position: int, too_big: str) -> int:
+        """Index of the CR that ends the header at `position`, or -1."""
+        end = self._buffer.find(b"\r", position)
+        if end < 0:
+            if len(self._buffer) - position > INLINE_MAX:
+                self.error = too_big
+            return -1
+        return end if end + 1 < len(self._buffer) else -1
+
+    def _length(self, position: int, end: int) -> int | None:
+        raw = bytes(self._buffer[position + 1 : end])
+        return int(raw) if len(raw) < 21 and _INTEGER.match(raw) else None
+
+    def _array_header(self, position: int) -> int:
+        end = self._line_end(position, "too big mbulk count string")
+        if end < 0:
+            return ~position
+        count = self._length(position, end)
+        if count is None or count > _INT_MAX:
+            self.error = "invalid multibulk length"
+        elif count > 10 and not self.authenticated:
+            self.error = "unauthenticated multibulk length"
+        else:
+            self._missing = max(count, 0)
+            return end + 2
+        return ~position
+
+    def _bulk_string(self, position: int) -> int:
+        if self._bulk < 0:
+            end = self._line_end(position, "too big bulk count string")
+            if end < 0:
+                return ~position
+            if self._buffer[position] != 36:  # $
+                self.error = f"expected '$', got '{chr(self._buffer[position])}'"
+                return ~position
+            length = self._length(position, end)
+            if length is None or not 0 <= length <= self.max_bulk:
+                self.error = "invalid bulk length"
+                return ~position
+            if length > 16384 and not self.authenticated:
+                self.error = "unauthenticated bulk length"
+                return ~position
+            self._bulk = length
+            position = end + 2
+        end = position + self._bulk
+        if len(self._buffer) < end + 2:
+            return ~position
+        self._args.append(bytes(memoryview(self._buffer)[position:end]))
+        self._bulk = -1
+        self._missing -= 1
+        return end + 2
+
+    def _inline(self, position: int) -> int:
+        end = self._buffer.find(b"\n", position)
+        if end < 0:
+            if len(self._buffer) - position > INLINE_MAX:
+                self.error = "too big inline request"
+            return ~position
+        line = bytes(self._buffer[position:end])
+        args = split_inline(line.removesuffix(b"\r"))
+        if args is None:
+            self.error = "unbalanced quotes in request"
+            return ~position
+        self._args = args
+        return end + 1
+
+
+_BLANK = frozenset(b" \n\r\t\0\x0b\x0c")
+_ESCAPES = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}  # \n \r \t \b \a
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+
+
+def split_inline(line: bytes) -> Argv | None:
+    """Splits a line into arguments with redis-cli's quoting rules; None if quotes are unbalanced."""
+    args: Argv = []
+    i, end = 0, len(line)
+    while True:
+        while i < end and line[i] in _BLANK:
+            i += 1
+        if i >= end:
+            return args
+        current = bytearray()
+        quote = 0
+        while True:
+            if quote:
+                if i >= end:
+                    return None
+                c = line[i]
+                if quote == 0x22 and c == 0x5C and i + 1 < end:
+                    if line[i + 1] == 0x78 and i + 3 < end and line[i + 2] in _HEX and line[i + 3] in _HEX:
+                        current.append(int(line[i + 2 : i + 4], 16))
+                        i += 4
+                    else:
+                        current.append(_ESCAPES.get(line[i + 1], line[i + 1]))
+                        i += 2
+                    continue
+                if quote == 0x27 and c == 0x5C and i + 1 < end and line[i + 1] == 0x27:
+                    current.append(0x27)
+                    i += 2
+                    continue
+                i += 1
+                if c == quote:
+                    if i < end and line[i] not in _BLANK:
+                        return None
+                    break
+                current.append(c)
+            else:
+                if i >= end or line[i] in _BLANK:
+                    break
+                c = line[i]
+                i += 1
+                if c in (0x22, 0x27):
+                    quote = c
+                else:
+                    current.append(c)
+        args.append(bytes(current))

@@ -1,0 +1,166 @@
+"""A sorted set: a dict of member -> score, and an order index that exists only for those who ask.
+
+ZADD, ZSCORE and ZREM need nothing but the dict, so they cost what a dict costs. The first rank or range
+builds the index. From then on a write only notes which member moved (`_moved`), and the next question
+applies the notes. When the notes outgrow a quarter of the set, a rebuild by sorting is cheaper than
+applying them: the index is dropped, and a burst of writes is back at the dict's price. A write pays O(log
+n) at most, amortised.
+
+Every range is first turned into positions (`span_by_score`, `span_by_member`); limits, counts and
+directions are then arithmetic on positions, and `range` does the reading. Order: by score, then by the
+member's bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator
+from math import inf, nextafter
+from typing import Any
+
+from sortedcontainers import SortedList
+
+
+class ZSet:
+    """Members (bytes) with scores (float, never NaN). `scores` may be read from outside, never written."""
+
+    __slots__ = ("_moved", "_order", "scores")
+
+    def __init__(self) -> None:
+        self.scores: dict[bytes, float] = {}
+        self._order: Any = None  # SortedList of (score, member), or None
+        self._moved: dict[bytes, float | None] = {}  # member -> its score in _order, None = not in it
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The members, in no order that means anything."""
+        return iter(self.scores)
+
+    def __contains__(self, member: bytes) -> bool:
+        return member in self.scores
+
+    def items(self) -> ItemsView[bytes, float]:
+        """(member, score) pairs, in no order that means anything."""
+        return self.scores.items()
+
+    def copy(self) -> ZSet:
+        twin = ZSet()
+        twin.scores = self.scores.copy()
+        return twin
+
+    # -- one member
+
+    def score(self, member: bytes) -> float | None:
+        return self.scores.get(member)
+
+    def add(self, member: bytes, score: float) -> bool:
+        """Adds the member or moves it to `score`. Returns whether it is new. An equal score changes nothing
+        (so -0.0 does not replace 0.0, as in Redis)."""
+        old = self.scores.get(member)
+        if old == score:
+            return False
+        self.scores[member] = score
+        if self._order is not None:
+            self._note(member, old)
+        return old is None
+
+    def remove(self, member: bytes) -> bool:
+        """Returns whether the member was there."""
+        old = self.scores.pop(member, None)
+        if old is None:
+            return False
+        if self._order is not None:
+            self._note(member, old)
+        return True
+
+    def pop(self, count: int = 1, highest: bool = False) -> list[tuple[bytes, float]]:
+        """Removes up to `count` members from the low (or the high) end; returns them, the outermost first."""
+        order, scores = self._ordered(), self.scores
+        end = -1 if highest else 0
+        popped = []
+        for _ in range(min(count, len(scores))):
+            member = order.pop(end)[1]
+            popped.append((member, scores.pop(member)))
+        return popped
+
+    # -- positions
+
+    def rank(self, member: bytes, reverse: bool = False) -> int | None:
+        """The member's position from the low end (or the high end), None when it is not there."""
+        score = self.scores.get(member)
+        if score is None:
+            return None
+        position: int = self._ordered().bisect_left((score, member))
+        return len(self.scores) - 1 - position if reverse else position
+
+    def range(self, start: int, stop: int, reverse: bool = False) -> list[bytes]:
+        """The members at positions start <= p < stop. With `reverse`, positions count from the high end."""
+        length = len(self.scores)
+        start, stop = max(start, 0), min(stop, length)
+        if start >= stop:
+            return []
+        if reverse:
+            start, stop = length - stop, length - start
+        return [member for _, member in self._ordered().islice(start, stop, reverse)]
+
+    def span_by_score(
+        self, low: float, high: float, low_open: bool = False, high_open: bool = False
+    ) -> tuple[int, int]:
+        """Positions (start, stop) of the members with low <= score <= high; an open end is excluded."""
+        start = self._below_score(low, low_open)
+        return start, max(start, self._below_score(high, not high_open))
+
+    def span_by_member(
+        self, low: bytes | None, high: bytes | None, low_open: bool = False, high_open: bool = False
+    ) -> tuple[int, int]:
+        """Positions (start, stop) of the members with low <= member <= high; None is that end of the set.
+
+        Means something only when all scores are equal."""
+        start = 0 if low is None else self._below_member(low, low_open)
+        stop = len(self.scores) if high is None else self._below_member(high, not high_open)
+        return start, max(start, stop)
+
+    # -- the index
+
+    def _below_score(self, score: float, inclusive: bool) -> int:
+        """How many members have a lower score, or with `inclusive` a lower or equal one."""
+        if inclusive:
+            if score == inf:
+                return len(self.scores)
+            score = nextafter(score, inf)
+        below: int = self._ordered().bisect_left((score,))  # sorts before every pair of that score
+        return below
+
+    def _below_member(self, member: bytes, inclusive: bool) -> int:
+        """How many members are lower, or with `inclusive` lower or equal, when all scores are equal."""
+        order = self._ordered()
+        if not order:
+            return 0
+        pair = (order[0][0], member)
+        below: int = order.bisect_right(pair) if inclusive else order.bisect_left(pair)
+        return below
+
+    def _note(self, member: bytes, old: float | None) -> None:
+        moved = self._moved
+        if member not in moved:
+            moved[member] = old
+            if len(moved) * 4 > len(self.scores):
+                self._order = None
+                moved.clear()
+
+    def _ordered(self) -> Any:
+        """The index, with all changes applied."""
+        order, scores, moved = self._order, self.scores, self._moved
+        if order is None:
+            order = self._order = SortedList(zip(scores.values(), scores, strict=True))
+        elif moved:
+            for member, old in moved.items():
+                score = scores.get(member)
+                if score != old:
+                    if old is not None:
+                        order.remove((old, member))
+                    if score is not None:
+                        order.add((score, member))
+            moved.clear()
+        return order
