@@ -251,7 +251,7 @@ def _data(change: Change, old_value: bool, max_value_bytes: int) -> dict[str, An
     except UnicodeDecodeError:
         encoding = "base64"
         value, before = _shape(new, _base64), _shape(old, _base64)
-    renamed = change.new is not None and change.new[0] == "key"
+    renamed = isinstance(change.new, tuple) and change.new[0] == "key"
     data: dict[str, Any] = {"value": None if renamed else value}
     if truncated:
         data["truncated"] = True
@@ -357,7 +357,7 @@ def _standard(webhook: Webhook, change: Change, id: str, coalesced: int, limit: 
     return body | _plain_data(webhook, change, limit)
 
 
-def _batched_standard(webhook: Webhook, change: Change, id: str, coalesced: int, limit: int) -> dict[str, Any]:
+def _with_id(webhook: Webhook, change: Change, id: str, coalesced: int, limit: int) -> dict[str, Any]:
     """As alone, with the id in front: a batch has one webhook-id header for many events."""
     return {"id": id, **_standard(webhook, change, id, coalesced, limit)}
 
@@ -397,7 +397,7 @@ FORMATS: dict[Format, Builder] = {
     Format.CLOUDEVENTS: _cloudevent,
 }
 
-_IN_BATCH: dict[Format, Builder] = {**FORMATS, Format.STANDARD: _batched_standard}
+_IN_BATCH: dict[Format, Builder] = {**FORMATS, Format.STANDARD: _with_id}
 
 _CONTENT_TYPES = {
     (Format.CLOUDEVENTS, False): "application/cloudevents+json",
