@@ -4,5 +4,6 @@ from ferrite_hooks.commands import (  # noqa: F401
     hashes,
     introspection,
     lists,
+    scan,
     strings,
 )
