@@ -136,6 +136,8 @@ class Watcher:
         if event.event == "FLUSH":
             for place in [p for p in self._keys if p[:2] == (event.webhook, event.database)]:
                 del self._keys[place]
+        if event.event == "RENAME" and isinstance(event.data, dict):
+            self._keys.pop((event.webhook, event.database, str(event.data.get("new_key"))), None)
         if event.key is None:
             return
         place = (event.webhook, event.database, event.key)

@@ -137,6 +137,7 @@ GONE = change(3, None, b"2", "del")
         ([change(1, b"x" * 70_000), change(2, b"2", b"1")], False),
         ([change(1, b"x" * 1000), change(2, b"2", b"x" * 1000)], False),
         ([change(1, b"x" * 1000), change(2, b"2", b"y" + b"x" * 999)], True),
+        ([change(1, b"1"), change(2, ("key", b"k"), b"7", "rename_from", b"j"), change(3, b"2", b"7")], False),
         ([change(1, b"1"), change(2, None, None, "flushdb", None), change(3, b"2", None)], False),
     ],
 )
