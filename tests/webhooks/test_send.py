@@ -7,6 +7,7 @@ import gzip
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -191,9 +192,31 @@ async def test_closing_ends_what_is_in_flight_with_an_outcome(receiver: Receiver
     in_flight = asyncio.create_task(sender.post(request(receiver.url(), 60_000)))
     await receiver.wait(1)
     await sender.close()
-    assert (await in_flight).stage is Stage.SEND
+    assert ((await in_flight).stage, (await in_flight).error) == (Stage.SEND, "the sender is closed")
     assert (await sender.post(request(receiver.url()))).error == "the sender is closed"
     await sender.close()
+
+
+async def test_a_resolver_that_hangs_holds_up_neither_the_request_nor_the_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+
+    def hangs(*args: Any) -> Any:
+        answered.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(send.socket, "getaddrinfo", hangs)
+    sender = Sender(Rules(), Tls(), max_connections=2)
+    try:
+        assert (await sender.post(request("http://slow.invalid/", 50))).stage is Stage.TIMEOUT
+        waiting = [asyncio.create_task(sender.post(request("http://slow.invalid/", 60_000))) for _ in range(4)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await sender.close()
+        assert [(await task).error for task in waiting] == ["the sender is closed"] * 4
+    finally:
+        answered.set()
 
 
 async def test_closing_with_grace_waits(receiver: Receiver) -> None:
