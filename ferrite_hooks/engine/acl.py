@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,3 +30,8 @@ class Acl:
     def __init__(self) -> None:
         self.default = User("default")
         self.users = {"default": self.default}
+
+    def require_password(self, password: str) -> None:
+        """`requirepass`: the default user's only password; empty = none needed."""
+        self.default.nopass = not password
+        self.default.passwords = {hashlib.sha256(password.encode()).hexdigest()} if password else set()

@@ -21,6 +21,7 @@ from ferrite_hooks.engine.keyspace import Database
 from ferrite_hooks.engine.pubsub import PubSub
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.settings import initial
+from ferrite_hooks.engine.stats import Stats
 from ferrite_hooks.engine.timers import Timers
 from ferrite_hooks.webhooks.model import Change, Written
 
@@ -71,6 +72,7 @@ class Engine:
         "slowlog",
         "special",
         "started_at",
+        "stats",
         "timers",
         "tracking",
         "transaction",
@@ -115,6 +117,7 @@ class Engine:
         self.slow_ns = self.settings["slowlog-log-slower-than"] * 1000
         self.slowlog: deque[Any] = deque()
         self.host = Host()
+        self.stats = Stats()
         self.acl = Acl()
         self.pubsub = PubSub()
         self.expiry = Expiry(self)
