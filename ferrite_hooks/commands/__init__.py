@@ -7,4 +7,7 @@ from ferrite_hooks.commands import (  # noqa: F401
     lists,
     scan,
     strings,
+    zset_algebra,
+    zset_ranges,
+    zsets,
 )
