@@ -2,9 +2,13 @@
 
 from ferrite_hooks.commands import (  # noqa: F401
     config,
+    geo,
     hashes,
     introspection,
     lists,
     scan,
     strings,
+    zset_algebra,
+    zset_ranges,
+    zsets,
 )

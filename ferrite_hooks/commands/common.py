@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import ceil, isinf, isnan
+from math import ceil, inf, isinf
 
 from ferrite_hooks.engine.command import COMMANDS, Argv
 from ferrite_hooks.engine.engine import Engine
@@ -21,7 +21,9 @@ from ferrite_hooks.resp.reply import Reply, Simple
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
 _INTEGER = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
-_FLOAT = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?|0[xX][0-9a-fA-F]+)\Z", re.IGNORECASE)
+_FLOAT = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)\Z", re.IGNORECASE)
+_HEX_FLOAT = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?\Z", re.IGNORECASE)
+_NOT_ZERO = re.compile(rb"[^ep]*[1-9]", re.IGNORECASE)
 
 
 def integer(raw: bytes, error: str = NOT_INTEGER) -> int:
@@ -33,15 +35,24 @@ def integer(raw: bytes, error: str = NOT_INTEGER) -> int:
     raise ReplyError(error)
 
 
+def strtod(raw: bytes) -> float | None:
+    """What C's strtod makes of a text without leading blanks: decimal, hexadecimal or inf, and ±inf for what is
+    too large. None for nan and for a text that it would not read to its end."""
+    if _FLOAT.match(raw):
+        return float(raw)
+    if _HEX_FLOAT.match(raw):
+        try:
+            return float.fromhex(raw.decode())
+        except OverflowError:
+            return -inf if raw[:1] == b"-" else inf
+    return None
+
+
 def double(raw: bytes, error: str = NOT_FLOAT) -> float:
-    """A double as Redis's strtod reads it: decimal, exponent, inf or hexadecimal; never nan, no blanks."""
-    if not _FLOAT.match(raw):
-        raise ReplyError(error)
-    try:
-        value = float(raw)
-    except ValueError:
-        value = float(int(raw, 16))
-    if isnan(value) or (isinf(value) and b"n" not in raw.lower()):
+    """A double as Redis reads it: decimal, hexadecimal or inf; never nan, no blanks, neither too large nor too
+    small for a double."""
+    value = strtod(raw)
+    if value is None or (isinf(value) and b"n" not in raw.lower()) or (value == 0 and _NOT_ZERO.match(raw)):
         raise ReplyError(error)
     return value
 

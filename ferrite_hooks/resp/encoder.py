@@ -12,6 +12,7 @@ from typing import Any
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import (
     BigNumber,
+    Double,
     NilArray,
     NoReply,
     Pairs,
@@ -136,6 +137,7 @@ _OTHERS2: dict[type, Encode] = {
     NoReply: lambda out, value: None,
     Verbatim: lambda out, value: _bulk(out, value.text),
     BigNumber: lambda out, value: _bulk(out, value.digits),
+    Double: lambda out, value: _bulk(out, value.digits),
     ReplyError: _error,
 }
 
@@ -153,5 +155,6 @@ _OTHERS3: dict[type, Encode] = {
     NoReply: lambda out, value: None,
     Verbatim: _verbatim3,
     BigNumber: lambda out, value: out.append(b"(%b\r\n" % value.digits),
+    Double: lambda out, value: out.append(b",%b\r\n" % value.digits),
     ReplyError: _error,
 }
