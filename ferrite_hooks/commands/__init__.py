@@ -1,3 +1,11 @@
 """The commands, one file per family. Importing this package declares them all."""
 
-from ferrite_hooks.commands import hashes, lists, strings  # noqa: F401
+from ferrite_hooks.commands import (  # noqa: F401
+    hashes,
+    hll,
+    lists,
+    stream_groups,
+    stream_info,
+    streams,
+    strings,
+)
