@@ -7,5 +7,10 @@ from ferrite_hooks.commands import (  # noqa: F401
     stream_groups,
     stream_info,
     streams,
+    config,
+    hashes,
+    introspection,
+    lists,
+    scan,
     strings,
 )
