@@ -2,6 +2,7 @@
 
 from ferrite_hooks.commands import (  # noqa: F401
     hashes,
+    introspection,
     lists,
     scan,
     strings,
