@@ -20,7 +20,7 @@ from ferrite_hooks.engine.host import Host
 from ferrite_hooks.engine.keyspace import Database
 from ferrite_hooks.engine.pubsub import PubSub
 from ferrite_hooks.engine.session import Session
-from ferrite_hooks.engine.settings import SETTINGS
+from ferrite_hooks.engine.settings import initial
 from ferrite_hooks.engine.timers import Timers
 from ferrite_hooks.webhooks.model import Change, Written
 
@@ -43,6 +43,7 @@ class Engine:
         "drained_db",
         "effects",
         "error_replies",
+        "errors",
         "expired_keys",
         "expiry",
         "extensions",
@@ -81,9 +82,10 @@ class Engine:
         self.clock = clock or Clock()
         self.started_at = self.clock.now
         self.timers = Timers(self.clock)
-        self.settings: dict[str, Any] = {name: row.default for name, row in SETTINGS.items()}
+        self.settings: dict[str, Any] = initial()  # by name, see settings.py
         self.dirty = 0  # counts changes; a command that moved it has written
         self.hits = self.misses = self.expired_keys = self.error_replies = 0
+        self.errors: dict[str, int] = {}  # error replies by code, for INFO errorstats
         self.loading = False
         self.audit: Any = None  # tests: sees every edit and commit
         self.tracking: Any = None  # the client-side caching table, while anyone uses it
@@ -110,7 +112,7 @@ class Engine:
         self.paused_until = 0
         self.paused_all = False
         self.monitors: dict[Session, None] = {}
-        self.slow_ns = SETTINGS["slowlog-log-slower-than"].default * 1000
+        self.slow_ns = self.settings["slowlog-log-slower-than"] * 1000
         self.slowlog: deque[Any] = deque()
         self.host = Host()
         self.acl = Acl()
@@ -242,6 +244,12 @@ class Engine:
             self.refresh()
         if self.tracking is not None:
             self.tracking.forget(s)
+
+    def count_error(self, text: str) -> None:
+        self.error_replies += 1
+        code = text.split(" ", 1)[0]
+        if code in self.errors or len(self.errors) < 128:
+            self.errors[code] = self.errors.get(code, 0) + 1
 
     def feed_monitors(self, s: Session, command: Command, argv: Argv) -> None:
         raise NotImplementedError
