@@ -8,7 +8,7 @@ are those of the hardware bit for bit. Texts go through decimal, because int() a
 from __future__ import annotations
 
 import re
-from decimal import Context, Decimal
+from decimal import Decimal, InvalidOperation
 
 LongDouble = tuple[int, int]
 
@@ -21,7 +21,6 @@ _PLACES = 17  # decimals that Redis prints
 _DECIMAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
 _HEX = re.compile(rb"([+-]?)0[xX](?=\.?[0-9a-fA-F])([0-9a-fA-F]*)(?:\.([0-9a-fA-F]*))?(?:[pP]([+-]?[0-9]+))?\Z")
 _INFINITY = re.compile(rb"([+-]?)inf(?:inity)?\Z", re.IGNORECASE)
-_EXACT = Context(prec=20_000)
 
 
 def parse(raw: bytes) -> LongDouble:
@@ -70,7 +69,10 @@ def text(number: LongDouble) -> bytes:
 
 
 def _decimal(raw: bytes) -> LongDouble:
-    value = _EXACT.create_decimal(raw.decode())
+    try:
+        value = Decimal(raw.decode())
+    except InvalidOperation:  # an exponent of twenty digits
+        raise ValueError("out of range")
     if not value:
         return 0, 0
     if not -5000 < value.adjusted() < 5000:
