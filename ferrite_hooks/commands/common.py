@@ -8,6 +8,7 @@ from math import ceil, inf, isinf
 from ferrite_hooks.engine.command import COMMANDS, Argv
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.errors import (
+    INCREMENT_NAN,
     NOT_FLOAT,
     NOT_INTEGER,
     SYNTAX,
@@ -18,6 +19,8 @@ from ferrite_hooks.errors import (
     invalid_expire,
 )
 from ferrite_hooks.resp.reply import Reply, Simple
+from ferrite_hooks.values import longdouble
+from ferrite_hooks.values.longdouble import LongDouble
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
 _INTEGER = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
@@ -55,6 +58,28 @@ def double(raw: bytes, error: str = NOT_FLOAT) -> float:
     if value is None or (isinf(value) and b"n" not in raw.lower()) or (value == 0 and _NOT_ZERO.match(raw)):
         raise ReplyError(error)
     return value
+
+
+def long_double(raw: bytes, error: str = NOT_FLOAT) -> LongDouble:
+    """An 80-bit long double as C's strtold reads it: what INCRBYFLOAT computes with."""
+    try:
+        return longdouble.parse(raw)
+    except ValueError:
+        raise ReplyError(error)
+
+
+def is_infinite(value: LongDouble) -> bool:
+    return value[1] == longdouble.INFINITE
+
+
+def add_long_doubles(augend: LongDouble, addend: LongDouble) -> bytes:
+    """The sum as INCRBYFLOAT and HINCRBYFLOAT store it: at most 17 decimals, no exponent, no trailing zeros.
+
+    Raises ReplyError when it is infinite."""
+    try:
+        return longdouble.text(longdouble.add(augend, addend))
+    except OverflowError:
+        raise ReplyError(INCREMENT_NAN)
 
 
 def block_deadline(engine: Engine, raw: bytes) -> int:
