@@ -21,6 +21,7 @@ from ferrite_hooks.engine.pubsub import PubSub
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.settings import SETTINGS
 from ferrite_hooks.engine.timers import Timers
+from ferrite_hooks.engine.transactions import unwatch
 from ferrite_hooks.webhooks.model import Change, Written
 
 if TYPE_CHECKING:
@@ -225,14 +226,7 @@ class Engine:
     def forget(self, s: Session) -> None:
         """A client has left: nothing may refer to it any more."""
         self.sessions.pop(s.id, None)
-        for db, key in s.watching:
-            watchers = db.watched.get(key)
-            if watchers is not None:
-                watchers.discard(s)
-                if not watchers:
-                    del db.watched[key]
-                    db.observe()
-        s.watching.clear()
+        unwatch(s)
         self.pubsub.forget(s)
         if s in self.monitors:
             del self.monitors[s]

@@ -92,14 +92,19 @@ class Session:
     def subscribed(self) -> bool:
         return bool(self.channels or self.patterns or self.shard_channels)
 
+    def login(self, user: User) -> None:
+        """From now on the client is `user`."""
+        self.user = user
+        self.authenticated = True
+        self.refresh()
+
     def set_protocol(self, resp: int) -> None:
         self.resp = resp
         self.encode = encode3 if resp == 3 else encode2
         self.refresh()
 
     def send(self, value: Reply) -> None:
-        """Sends a reply or push outside the usual return path (Pub/Sub, a blocked command that was
-        served)."""
+        """Sends a reply outside the usual return path: a blocked command that was served."""
         if self.reply_mode == "on":
             self.encode(self.out, value)
         self.wake()
