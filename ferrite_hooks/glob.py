@@ -3,7 +3,7 @@ r"""Redis's glob patterns over bytes, compiled to regular expressions.
 `*` any run, `?` one byte, `[abc]` `[a-z]` `[^a]` classes, `\x` the byte x. The corner cases are Redis's: an
 unclosed class ends with the pattern, a range may be written backwards and compares signed bytes, an escaped
 byte in a class keeps its case, and the empty string matches the empty pattern only (commands that treat `*`
-as "everything" do so before they ask). Every token but `*` takes exactly one byte, so after a `*` the leftmost
+as "everything" do so before they ask). Every token but `*` takes exactly one byte, so after a `*` the first
 place where the next run of tokens fits is always good enough: each such run becomes an atomic group, and the
 worst pattern costs len(pattern) x len(string) instead of exponential time.
 """

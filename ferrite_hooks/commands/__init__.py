@@ -1,3 +1,8 @@
 """The commands, one file per family. Importing this package declares them all."""
 
-from ferrite_hooks.commands import hashes, lists, strings  # noqa: F401
+from ferrite_hooks.commands import (  # noqa: F401
+    hashes,
+    introspection,
+    lists,
+    strings,
+)

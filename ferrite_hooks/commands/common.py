@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import ceil, isinf, isnan
 
-from ferrite_hooks.engine.command import Argv
+from ferrite_hooks.engine.command import COMMANDS, Argv
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.errors import (
     NOT_FLOAT,
@@ -17,6 +17,7 @@ from ferrite_hooks.errors import (
     ReplyError,
     invalid_expire,
 )
+from ferrite_hooks.resp.reply import Reply, Simple
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
 _INTEGER = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
@@ -85,3 +86,12 @@ def deadline(engine: Engine, option: bytes, raw: bytes, name: str) -> int:
         if when > I64_MAX:
             raise ReplyError(invalid_expire(name))
     return when
+
+
+def help_lines(container: str) -> Reply:
+    """What `CONTAINER HELP` answers, made from the declarations of its subcommands."""
+    lines = [f"{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
+    for sub in COMMANDS[container.lower().encode()].subcommands.values():
+        if not sub.name.endswith("|help"):
+            lines += [sub.syntax.removeprefix(container + " "), "    " + sub.summary]
+    return [Simple(line.encode()) for line in [*lines, "HELP", "    Prints this help."]]

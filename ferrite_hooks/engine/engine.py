@@ -16,6 +16,7 @@ from ferrite_hooks.clock import Clock
 from ferrite_hooks.engine.acl import Acl
 from ferrite_hooks.engine.blocking import serve_ready
 from ferrite_hooks.engine.expiry import Expiry
+from ferrite_hooks.engine.host import Host
 from ferrite_hooks.engine.keyspace import Database
 from ferrite_hooks.engine.pubsub import PubSub
 from ferrite_hooks.engine.session import Session
@@ -47,6 +48,7 @@ class Engine:
         "expiry",
         "extensions",
         "hits",
+        "host",
         "interest",
         "last_client_id",
         "loading",
@@ -111,6 +113,7 @@ class Engine:
         self.monitors: dict[Session, None] = {}
         self.slow_ns = SETTINGS["slowlog-log-slower-than"].default * 1000
         self.slowlog: deque[Any] = deque()
+        self.host = Host()
         self.acl = Acl()
         self.pubsub = PubSub()
         self.expiry = Expiry(self)
@@ -149,7 +152,7 @@ class Engine:
             return
         hooks = self.interest(db.index, event, key)
         if event == "rename_from" and isinstance(new, tuple):
-          
+
             hooks = tuple(dict.fromkeys(hooks + self.interest(db.index, event, new[1])))
         if not hooks:
             return

@@ -1,12 +1,14 @@
 """A sorted set: a dict of member -> score, and an order index that exists only for those who ask.
 
 ZADD, ZSCORE and ZREM need nothing but the dict, so they cost what a dict costs. The first rank or range
-builds the index. From then on a write only notes which member moved (`_moved`), and the next question applies
-the notes. When the notes outgrow a quarter of the set, a rebuild by sorting is cheaper than applying them: the
-index is dropped, and a burst of writes is back at the dict's price. A write pays O(log n) at most, amortised.
+builds the index. From then on a write only notes which member moved (`_moved`), and the next question
+applies the notes. When the notes outgrow a quarter of the set, a rebuild by sorting is cheaper than
+applying them: the index is dropped, and a burst of writes is back at the dict's price. A write pays O(log
+n) at most, amortised.
 
-Every range is first turned into positions (`span_by_score`, `span_by_member`); limits, counts and directions
-are then arithmetic on positions, and `range` does the reading. Order: by score, then by the member's bytes.
+Every range is first turned into positions (`span_by_score`, `span_by_member`); limits, counts and
+directions are then arithmetic on positions, and `range` does the reading. Order: by score, then by the
+member's bytes.
 """
 
 from __future__ import annotations

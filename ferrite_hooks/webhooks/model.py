@@ -114,6 +114,15 @@ class Webhook:
         return "disabled" if not self.enabled else "paused" if self.paused else "active"
 
 
+class Tls(NamedTuple):
+    """How a connection to an https URL is secured. Files are PEM; "" = none."""
+
+    verify: bool = True
+    ca_file: str = ""  # trusted beside the system's authorities
+    cert_file: str = ""  # our client certificate …
+    key_file: str = ""  # … and its key, when that is not in the same file
+
+
 class Request(NamedTuple):
     """One HTTP request, complete: `send` adds nothing but the connection."""
 
@@ -121,6 +130,7 @@ class Request(NamedTuple):
     headers: tuple[tuple[str, str], ...]
     body: bytes
     timeout_ms: int
+    tls: Tls | None = None  # None: as the sender is set up
 
 
 class Stage(Enum):

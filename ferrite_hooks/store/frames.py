@@ -1,0 +1,150 @@
+"""The journal's bytes: segment header and frames, and how a torn end differs from damage.
+
+    segment  = "FERRITEJ" · version u32 · journal id (8 letters) · first frame number u64 · crc32 of these
+    frame    = payload length u32 · head check u32 · crc32 of the payload · payload (msgpack)
+
+All little-endian. The head check covers the length and the frame's number, so that a wrong length is known as
+such before it is believed: an intact head whose payload is missing was cut off by a crash, a head that does
+not check is damage. A power cut can also leave zeros where data should be, and disks write whole sectors, so
+zeros from a sector boundary to the end of the file count as cut off too. Reading never allocates more than
+the file still holds.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
+from zlib import crc32
+
+import msgpack
+
+MAGIC = b"FERRITEJ"
+VERSION = 1
+SECTOR = 512
+MAX_PAYLOAD = 0xFFFF_FFFF
+
+_SEGMENT = struct.Struct("<8sI8sQI")
+_FRAME = struct.Struct("<III")
+_HEAD_CHECK = struct.Struct("<QI")
+SEGMENT_HEADER = _SEGMENT.size
+FRAME_HEADER = _FRAME.size
+
+
+class Frame(NamedTuple):
+    """One append. What went in as tuples comes back as lists; bytes and str stay what they were."""
+
+    number: int
+    commands: list[list[bytes]]
+    changes: list[list[Any]]
+    notes: list[list[Any]]
+
+
+class SegmentHeader(NamedTuple):
+    journal_id: str
+    first: int  # number of the segment's first frame
+
+
+class Damage(Exception):
+    """What is wrong at `offset`; `torn` when a crash explains it and the bytes from there on can go."""
+
+    def __init__(self, offset: int, what: str, torn: bool = False) -> None:
+        super().__init__(what)
+        self.offset = offset
+        self.what = what
+        self.torn = torn
+
+
+class NewerFormat(Exception):
+    """The segment's format version is beyond ours; `version` is what it says."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.version = version
+
+
+_pack = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
+_unpack = partial(msgpack.unpackb, strict_map_key=False, unicode_errors="surrogatepass")
+
+
+def encode_frame(number: int, commands: Any, changes: Any, notes: Any) -> bytes:
+    """One frame's bytes. Raises ValueError beyond 4 GiB or 64-bit integers, TypeError for no plain value."""
+    try:
+        payload: bytes = _pack((commands, changes, notes))
+    except OverflowError as e:
+        raise ValueError(str(e)) from e
+    length = len(payload)
+    if length > MAX_PAYLOAD:
+        raise ValueError(f"a frame of {length} bytes is too large")
+    return _FRAME.pack(length, crc32(_HEAD_CHECK.pack(number, length)), crc32(payload)) + payload
+
+
+def encode_segment_header(header: SegmentHeader) -> bytes:
+    body = _SEGMENT.pack(MAGIC, VERSION, header.journal_id.encode(), header.first, 0)[:-4]
+    return body + crc32(body).to_bytes(4, "little")
+
+
+def read_segment_header(file: BinaryIO) -> SegmentHeader:
+    """Reads from the file's start. Raises Damage, NewerFormat."""
+    raw = file.read(SEGMENT_HEADER)
+    if raw[:8] != MAGIC:
+        raise Damage(0, "it does not begin as a journal segment does")
+    if len(raw) < SEGMENT_HEADER:
+        raise Damage(len(raw), "its header is cut short")
+    _, version, journal_id, first, check = _SEGMENT.unpack(raw)
+    if version > VERSION:
+        raise NewerFormat(version)
+    if crc32(raw[:-4]) != check:
+        raise Damage(0, "its header's checksum is wrong")
+    return SegmentHeader(journal_id.decode(), first)
+
+
+def read_frames(file: BinaryIO, number: int, until: int | None = None) -> Iterator[Frame]:
+    """Frames from the current position on; `number` is the first one's.
+
+    Stops after frame `until` when it is given, else at the end of the file. Raises Damage.
+    """
+    size = os.fstat(file.fileno()).st_size
+    offset = file.tell()
+    while (until is None or number <= until) and offset < size:
+        head = file.read(FRAME_HEADER)
+        if len(head) < FRAME_HEADER:
+            raise Damage(offset, "a frame's head is cut short", torn=True)
+        length, head_check, payload_check = _FRAME.unpack(head)
+        if crc32(_HEAD_CHECK.pack(number, length)) != head_check:
+            torn = _zeros_before(file, offset, offset + FRAME_HEADER, size)
+            raise Damage(offset, f"the head of frame {number} does not check", torn)
+        end = offset + FRAME_HEADER + length
+        if end > size:
+            raise Damage(offset, f"frame {number} is cut short", torn=True)
+        payload = file.read(length)
+        if crc32(payload) != payload_check:
+            torn = _zeros_before(file, offset, end, size)
+            raise Damage(offset, f"the checksum of frame {number} is wrong", torn)
+        yield _decode(number, payload, offset)
+        number += 1
+        offset = end
+
+
+def _decode(number: int, payload: bytes, offset: int) -> Frame:
+    try:
+        commands, changes, notes = _unpack(payload)
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as e:
+        raise Damage(offset, f"frame {number} has the right checksum but cannot be read ({e})") from e
+    return Frame(number, commands, changes, notes)
+
+
+def _zeros_before(file: BinaryIO, start: int, end: int, size: int) -> bool:
+    """Whether zeros run from a sector boundary (or `start` itself) below `end` to the end of the file."""
+    position = size
+    while position > start:
+        chunk_start = max(start, position - 65536)
+        file.seek(chunk_start)
+        used = len(file.read(position - chunk_start).rstrip(b"\0"))
+        if used:
+            position = chunk_start + used
+            break
+        position = chunk_start
+    if position == start:
+        return True
+    return -(-position // SECTOR) * SECTOR < end

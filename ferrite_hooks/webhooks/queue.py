@@ -1,0 +1,149 @@
+"""One webhook's queue: what is pending, what may be sent now, and what has to give way when it is full.
+
+The order is lanes.py's business. Here are the webhook's own settings: concurrency, batches, rate limit,
+pausing, coalescing. `due` says when the next request may go, `take` takes it; the clock is the caller's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+
+from ferrite_hooks.webhooks.circuit import Circuit
+from ferrite_hooks.webhooks.lanes import GONE, SENT, Lanes, Parcel, Pending, lane_of
+from ferrite_hooks.webhooks.model import Change, Overflow, Webhook
+
+NEVER = math.inf
+_CATCH_UP_MS = 10  # how much of a rate limit's delay may be made up for when a timer comes late
+
+
+class Queue:
+    """The pending events of one webhook. `len()` counts those in flight, too."""
+
+    __slots__ = ("_latest", "_next_slot", "_regroup", "in_flight", "lanes", "webhook")
+
+    def __init__(self, webhook: Webhook) -> None:
+        self.webhook = webhook
+        self.lanes = Lanes()
+        self.in_flight = 0  # requests
+        self._latest: dict[Hashable, Pending] = {}  # by key, while the webhook coalesces
+        self._next_slot = 0.0  # unix ms at which the rate limit allows the next request
+        self._regroup = False  # BATCH was switched: once nothing is in flight the lanes are made anew
+
+    def __len__(self) -> int:
+        return len(self.lanes)
+
+    def configure(self, webhook: Webhook) -> None:
+        """Takes new settings for what is pending, too."""
+        if webhook.batch != self.webhook.batch:
+            self._regroup = True
+        if not webhook.coalesce:
+            self._latest.clear()
+        self.webhook = webhook
+
+    # -- in ----------------------------------------------------------------------------------------------------
+
+    def push(self, change: Change, coalesced: int = 0) -> Pending:
+        # One lane keeps the whole of a batch webhook in order.
+        event = self.lanes.add(change, None if self.webhook.batch else lane_of(change), coalesced)
+        if self.webhook.coalesce:
+            self._latest[lane_of(change)] = event
+        return event
+
+    def merge(self, change: Change) -> int:
+        """Lets the change take the place of the key's pending event, if there is one that no attempt was made with.
+
+        Returns the position that it replaced, 0 if none.
+        """
+        event = self._latest.get(lane_of(change))
+        if event is None or event.state == GONE or event.parcel is not None:
+            return 0
+        replaced = event.change.position
+        event.change = change
+        event.coalesced += 1
+        return replaced
+
+    # -- out ---------------------------------------------------------------------------------------------------
+
+    def due(self, now: int, circuit: Circuit) -> float:
+        """When the next request may go (unix ms; not after `now`: at once). NEVER: not before something happens."""
+        webhook = self.webhook
+        if not webhook.enabled or webhook.paused:
+            return NEVER
+        if self._regroup:
+            if self.in_flight:
+                return NEVER
+            self._regroup = False
+            self.lanes.regroup((lambda change: None) if webhook.batch else lane_of)
+            self._latest = {lane_of(e.change): e for e in self.lanes} if webhook.coalesce else {}
+        if self.in_flight >= webhook.concurrency:
+            return NEVER
+        head = self.lanes.head()
+        if head is None or circuit.probing:
+            return NEVER
+        when = max(self._next_slot, circuit.retry_at) if webhook.rate_limit else circuit.retry_at
+        if webhook.batch and head.parcel is None and len(self.lanes) < webhook.batch_size:
+            when = max(when, head.change.at + webhook.batch_interval_ms)
+        return when
+
+    def take(self, now: int) -> Parcel:
+        """What is due, see `due`."""
+        webhook = self.webhook
+        parcel = self.lanes.take(webhook.batch_size if webhook.batch else 1)
+        self.in_flight += 1
+        if webhook.rate_limit:
+            self._next_slot = max(self._next_slot, now - _CATCH_UP_MS) + 1000 / webhook.rate_limit
+        if webhook.coalesce:
+            for event in parcel.events:
+                self._forget(event)
+        return parcel
+
+    def finish(self, parcel: Parcel) -> None:
+        """Delivered or dead."""
+        self.in_flight -= 1
+        self.lanes.finish(parcel)
+
+    def wait(self, parcel: Parcel) -> None:
+        """Failed; `lanes.resume` puts it back when its time has come."""
+        self.in_flight -= 1
+        self.lanes.wait(parcel)
+
+    # -- giving way --------------------------------------------------------------------------------------------
+
+    def drop(self, event: Pending) -> None:
+        """Removes an event that is not in flight."""
+        self._forget(event)
+        self.lanes.remove(event)
+
+    def droppable(self) -> Pending | None:
+        """The oldest event that is not in flight nor part of a batch that has been tried. The ones skipped are
+        at most what CONCURRENCY and BATCH_SIZE allow."""
+        event = self.lanes.oldest
+        while event is not None and (
+            event.state == SENT or (event.parcel is not None and len(event.parcel.events) > 1)
+        ):
+            event = event.newer
+        return event
+
+    def purge(self) -> list[Change]:
+        """Drops everything that is not in flight. Returns what it was."""
+        dropped = [event for event in self.lanes if event.state != SENT]
+        for event in dropped:
+            event.parcel = None
+        for event in dropped:
+            self.drop(event)
+        return [event.change for event in dropped]
+
+    def _forget(self, event: Pending) -> None:
+        lane = lane_of(event.change)
+        if self._latest.get(lane) is event:
+            del self._latest[lane]
+
+
+# What happens to a new event when there is no room: takes the queue, returns the event to drop, None = the new one.
+OVERFLOW: dict[Overflow, Callable[[Queue], Pending | None]] = {
+    Overflow.DROP_OLDEST: Queue.droppable,
+    Overflow.DROP_NEWEST: lambda queue: None,
+    # The write was to be refused; an expiry or the rest of a transaction cannot be.
+    Overflow.REJECT: lambda queue: None,
+}

@@ -1,0 +1,102 @@
+"""The matcher's index against the plain definition of what a webhook wants, and what an answer costs."""
+
+from __future__ import annotations
+
+import timeit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ferrite_hooks import glob
+from ferrite_hooks.webhooks.match import CACHED_ANSWERS, Matcher
+from ferrite_hooks.webhooks.model import Webhook
+
+PATTERN_LISTS = st.lists(
+    st.lists(st.sampled_from([b"u", b"user:", b"*", b"?", b"[ab]", b":items", b"1", b"\\*"]), max_size=4)
+    .map(b"".join),
+    max_size=3,
+)  # fmt: skip
+KEYS = st.lists(st.sampled_from([b"u", b"user:", b":items", b"1", b"a", b"*"]), min_size=1, max_size=4).map(b"".join)
+
+
+def hook(serial: int, **settings: object) -> Webhook:
+    return Webhook(serial=serial, name=f"w{serial}", url="http://x/", **settings)  # type: ignore[arg-type]
+
+
+@given(st.lists(PATTERN_LISTS, max_size=6), KEYS)
+def test_index_agrees_with_the_globs(pattern_lists: list[list[bytes]], key: bytes) -> None:
+    hooks = [hook(i, patterns=tuple(p)) for i, p in enumerate(pattern_lists, 1)]
+    matcher = Matcher()
+    matcher.set(hooks)
+    expected = tuple(
+        w.serial for w in hooks if not w.patterns or any(glob.matches(p, key) for p in w.patterns)
+    )
+    assert matcher.match(0, "set", key) == expected
+    assert matcher.match(0, "set", key) == expected, "the remembered answer is the same"
+
+
+def test_events_databases_and_status() -> None:
+    matcher = Matcher()
+    matcher.set([
+        hook(1, events=("SET",), databases=(0, 2)),
+        hook(2, events=("DEL", "@hash")),
+        hook(3, enabled=False),
+        hook(4, paused=True),
+    ])  # fmt: skip
+    assert matcher.match(0, "incrby", b"k") == (1, 4)
+    assert matcher.match(1, "incrby", b"k") == (4,)
+    assert matcher.match(0, "hset", b"k") == (2, 4)
+    matcher.set([])
+    assert matcher.match(0, "incrby", b"k") == ()
+    assert not matcher.listening
+
+
+def test_without_a_key() -> None:
+    matcher = Matcher()
+    matcher.set([hook(1), hook(2, patterns=(b"user:*",)), hook(3, patterns=(b"*",))])
+    assert matcher.match(0, "flush", None) == (1, 2, 3), "a flush concerns every key"
+    assert matcher.match(0, "user.created", None) == (1, 3)
+
+
+def test_owner_sees_only_what_the_acl_lets_it_read() -> None:
+    readable = {"ann": b"ann:", "bob": b"bob:"}
+    matcher = Matcher(lambda owner, key: key.startswith(readable[owner]))
+    matcher.set([hook(1, owner="ann"), hook(2, owner="bob")])
+    assert matcher.match(0, "set", b"ann:1") == (1,)
+    readable["bob"] = b"a"
+    assert matcher.match(0, "set", b"ann:1") == (1,)
+    matcher.clear()
+    assert matcher.match(0, "set", b"ann:1") == (1, 2)
+
+
+def test_memory_is_bounded() -> None:
+    matcher = Matcher()
+    matcher.set([hook(1)])
+    for i in range(CACHED_ANSWERS + 10):
+        matcher.match(0, "set", b"%d" % i)
+    assert len(matcher._answers) <= CACHED_ANSWERS
+    matcher.match(0, "set", b"x" * 10_000)
+    assert max(len(key) for _, _, key in matcher._answers if key) < 10_000
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_cost_with_a_thousand_webhooks(cached: bool) -> None:
+    shapes = [b"user%d:*", b"order:*:item%d", b"*:tail%d", b"exact:%d", b"a%d?c*", b"deep:%d:*:x*"]
+    matcher = Matcher()
+    matcher.set([hook(i, patterns=(shapes[i % len(shapes)] % i,)) for i in range(1000)])
+    keys = [b"user6:%d" % i for i in range(2000)]
+    matcher.match(0, "set", b"warm")
+
+    def run() -> None:
+        for key in keys:
+            matcher.match(0, "set", key)
+
+    if cached:
+        run()
+        per_call = min(timeit.repeat(run, number=1, repeat=5)) / len(keys)
+        assert per_call < 2e-6
+    else:
+        per_call = min(timeit.repeat(run, matcher._answers.clear, number=1, repeat=5)) / len(keys)
+        assert per_call < 40e-6
+    assert matcher.match(0, "set", b"user6:1") == (6,)
