@@ -39,7 +39,13 @@ class Acl:
         user = self.users.get(name.decode("utf-8", "surrogateescape"))
         digest = sha256(password).hexdigest()
         known = user.passwords if user is not None else ()
-        right = any([compare_digest(digest, each) for each in known])  # a list: every one is compared
+        right = sum(compare_digest(digest, each) for each in known) > 0  # every one is compared
         if user is None or not user.enabled or not (user.nopass or right):
             raise ReplyError(WRONGPASS)
         s.login(user)
+
+    def welcome(self, s: Session) -> None:
+        """A new connection, or one that RESET has made new, is the default user if that needs no password."""
+        s.user = self.default
+        s.authenticated = self.default.nopass and self.default.enabled
+        s.refresh()
