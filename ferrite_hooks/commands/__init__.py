@@ -4,6 +4,7 @@ from ferrite_hooks.commands import (  # noqa: F401
     config,
     hashes,
     introspection,
+    lcs,
     lists,
     scan,
     strings,
