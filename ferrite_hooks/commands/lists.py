@@ -57,7 +57,7 @@ def _blocking_pop(s: Session, argv: Argv, event: str) -> Reply:
 
 @command(
     "BLPOP key [key ...] timeout", "Pops from the left of the first list that is not empty, or waits for one.",
-    group="list", since="2.0.0", flags="write blocking", keys="RW access delete @1:-2", events="lpop del",
+    group="list", since="2.0.0", flags="write noscript blocking", keys="RW access delete @1:-2", events="lpop del",
 )  # fmt: skip
 def blpop(s: Session, argv: Argv) -> Reply:
     return _blocking_pop(s, argv, "lpop")
@@ -65,7 +65,7 @@ def blpop(s: Session, argv: Argv) -> Reply:
 
 @command(
     "BRPOP key [key ...] timeout", "Pops from the right of the first list that is not empty, or waits for one.",
-    group="list", since="2.0.0", flags="write blocking", keys="RW access delete @1:-2", events="rpop del",
+    group="list", since="2.0.0", flags="write noscript blocking", keys="RW access delete @1:-2", events="rpop del",
 )  # fmt: skip
 def brpop(s: Session, argv: Argv) -> Reply:
     return _blocking_pop(s, argv, "rpop")

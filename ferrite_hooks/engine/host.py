@@ -1,0 +1,44 @@
+"""What a process lends its engine: facts for INFO, and the few acts that reach beyond the keyspace.
+
+`app` fills it in; an engine alone (a test) has these harmless defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ferrite_hooks.errors import ReplyError
+
+
+def _refuse(*_: Any) -> Any:
+    raise ReplyError("ERR this server has no disk to do that on")
+
+
+def _agree(values: dict[str, Any]) -> None:
+    return None
+
+
+class Host:
+    __slots__ = (
+        "build", "check_settings", "config_file", "connections_received", "fork", "input_bytes", "journal",
+        "output_bytes", "persistence", "port", "rejected_connections", "rewrite_config", "run_id", "save",
+        "settings_changed", "shutdown", "tls_port",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.run_id = "0" * 40
+        self.port = self.tls_port = 0
+        self.config_file = ""
+        self.build = "interpreted"  # or "compiled"
+        self.connections_received = self.rejected_connections = self.input_bytes = self.output_bytes = 0
+        # INFO's persistence section, as (name, value) pairs
+        self.persistence: Callable[[], list[tuple[str, Any]]] = list
+        self.save: Callable[[], None] = _refuse  # SAVE
+        self.fork: Callable[[str], str] = _refuse  # BGSAVE, BGREWRITEAOF: takes which, returns what to say
+        self.shutdown: Callable[[], None] = _refuse
+        # CONFIG SET: the first may refuse, the second is told
+        self.check_settings: Callable[[dict[str, Any]], None] = _agree
+        self.settings_changed: Callable[[dict[str, Any]], None] = _agree
+        self.rewrite_config: Callable[[], None] = _refuse
+        self.journal: Any = None

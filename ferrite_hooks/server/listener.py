@@ -1,0 +1,121 @@
+"""Where clients arrive: TCP, TLS and Unix sockets, each with the same protocol behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+Factory = Callable[[], asyncio.BaseProtocol]
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the text is one line for the user."""
+
+
+def bind_tcp(addresses: Sequence[str], port: int, backlog: int) -> list[socket.socket]:
+    """Listening sockets for each address. One with a leading `-` may be missing on this machine, as in
+    redis.conf.
+
+    Port 0 picks one free port for all of them. Raises ListenError.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for address in addresses:
+            optional = address.startswith("-")
+            host = address.removeprefix("-")
+            host = {"*": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                listener = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:
+                if optional:
+                    continue
+                raise ListenError(f"cannot listen on {host}: {error.strerror}") from error
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                listener.bind((host, port))
+                listener.listen(backlog)
+            except OSError as error:
+                listener.close()
+                if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    continue
+                raise ListenError(_explain(f"{host}:{port}", error)) from error
+            listener.setblocking(False)
+            sockets.append(listener)
+            port = listener.getsockname()[1]
+    except ListenError:
+        for listener in sockets:
+            listener.close()
+        raise
+    if not sockets:
+        raise ListenError(f"cannot listen: none of {', '.join(addresses)} exists on this machine")
+    return sockets
+
+
+def bind_unix(path: str, mode: int, backlog: int) -> socket.socket:
+    """A listening Unix socket; a dead one left by an earlier server is replaced. Raises ListenError."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            probe = socket.socket(socket.AF_UNIX)
+            try:
+                probe.connect(path)
+            except OSError:
+                os.unlink(path)
+            else:
+                raise ListenError(f"cannot listen on {path}: another server does")
+            finally:
+                probe.close()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        os.chmod(path, mode)
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        raise ListenError(_explain(path, error)) from error
+    listener.setblocking(False)
+    return listener
+
+
+def tls_context(cert: str, key: str, ca: str, auth_clients: str) -> ssl.SSLContext:
+    """A server context from PEM files. `auth_clients`: yes, no or optional. Raises ListenError naming the
+    file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    for what, path in (("tls_cert_file", cert), ("tls_key_file", key or cert), ("tls_ca_cert_file", ca)):
+        if path and not Path(path).is_file():
+            raise ListenError(f"{what}: {path} does not exist")
+    try:
+        context.load_cert_chain(cert, key or None)
+        if ca:
+            context.load_verify_locations(ca)
+    except (ssl.SSLError, OSError) as error:
+        raise ListenError(f"TLS certificate or key cannot be used: {error}") from error
+    if auth_clients != "no":
+        if not ca:
+            raise ListenError("tls_auth_clients needs tls_ca_cert_file, the CA to check client certificates with")
+        context.verify_mode = ssl.CERT_REQUIRED if auth_clients == "yes" else ssl.CERT_OPTIONAL
+    return context
+
+
+async def serve(listener: socket.socket, factory: Factory, tls: ssl.SSLContext | None = None) -> asyncio.Server:
+    """Starts accepting on a bound socket."""
+    loop = asyncio.get_running_loop()
+    if listener.family == socket.AF_UNIX:
+        return await loop.create_unix_server(factory, sock=listener)
+    return await loop.create_server(factory, sock=listener, ssl=tls)
+
+
+def _explain(where: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {where}: the port is in use (another server?); choose another with --port"
+    return f"cannot listen on {where}: {error.strerror or error}"
