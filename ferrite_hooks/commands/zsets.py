@@ -61,6 +61,8 @@ def store(s: Session, key: bytes, zset: ZSet, event: str) -> int:
     db = s.db
     if zset:
         note_size(s, zset, list(zset))
+        if not zset.big:
+            zset = ZSet({member: score + 0.0 for member, score in zset.items()})  # the compact encoding has no -0
         db.put(key, zset, event, new=snapshot(zset) if db.observed else None)
     else:
         db.drop(key)
@@ -114,6 +116,8 @@ def add(s: Session, key: bytes, options: set[bytes], scores: list[float], member
                 continue
         result = score
         if score != old:
+            if not zset.big:
+                score += 0.0  # Redis's compact encoding has no -0
             zset.add(member, score)
             written += (member, score)
             before += (member, old)
