@@ -1,14 +1,7 @@
 """The commands, one file per family. Importing this package declares them all."""
 
-from ferrite_hooks.commands import (  # noqa: F401
-    config,
-    geo,
-    hashes,
-    introspection,
-    lists,
-    scan,
-    strings,
-    zset_algebra,
-    zset_ranges,
-    zsets,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

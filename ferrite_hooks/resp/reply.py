@@ -43,6 +43,24 @@ class Push:
         self.items = items
 
 
+class Several:
+    """Replies that follow each other without a frame around them: SUBSCRIBE of several channels."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+
+class Encoded:
+    """Bytes that are a reply already, made once for many receivers."""
+
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: bytes) -> None:
+        self.wire = wire
+
+
 class Verbatim:
     """Text with a format hint; a bulk string in RESP2."""
 
