@@ -1,16 +1,14 @@
 """The commands, one file per family. Importing this package declares them all."""
 
 from ferrite_hooks.commands import (  # noqa: F401
-    hashes,
-    hll,
-    lists,
-    stream_groups,
-    stream_info,
-    streams,
     config,
     hashes,
+    hll,
     introspection,
     lists,
     scan,
+    stream_groups,
+    stream_info,
+    streams,
     strings,
 )
