@@ -24,6 +24,8 @@ NOT_FLOAT = "ERR value is not a valid float"
 OUT_OF_RANGE = "ERR value is out of range"
 INDEX_OUT_OF_RANGE = "ERR index out of range"
 NO_SUCH_KEY = "ERR no such key"
+NAN_OR_INFINITY = "ERR value is NaN or Infinity"
+INCREMENT_NAN = "ERR increment would produce NaN or Infinity"
 OVERFLOW = "ERR increment or decrement would overflow"
 STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 DB_OUT_OF_RANGE = "ERR DB index is out of range"
@@ -34,6 +36,7 @@ LOADING = "LOADING Redis is loading the dataset in memory"
 BUSY = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
 OOM = "OOM command not allowed when used memory > 'maxmemory'."
 EXECABORT = "EXECABORT Transaction discarded because of previous errors."
+EXECABORT_BECAUSE = "EXECABORT Transaction discarded because of: "
 UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 NO_MULTI = "ERR Command not allowed inside a transaction"
 NOSCRIPT = "NOSCRIPT No matching script. Please use EVAL."
@@ -66,6 +69,13 @@ def unknown_subcommand(container: str, sub: bytes) -> str:
 
 def wrong_arity(name: str) -> str:
     return f"ERR wrong number of arguments for '{name}' command"
+
+
+def subscribed_context(name: str) -> str:
+    return (
+        f"ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed "
+        "in this context"
+    )
 
 
 def invalid_expire(name: str) -> str:

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.clock import Clock
 from ferrite_hooks.engine.acl import Acl
-from ferrite_hooks.engine.blocking import serve_ready
+from ferrite_hooks.engine.blocking import Wait, serve_ready
 from ferrite_hooks.engine.expiry import Expiry
 from ferrite_hooks.engine.host import Host
 from ferrite_hooks.engine.keyspace import Database
+from ferrite_hooks.engine.pause import resume
 from ferrite_hooks.engine.pubsub import PubSub
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.settings import initial
+from ferrite_hooks.engine.stats import Stats
 from ferrite_hooks.engine.timers import Timers
+from ferrite_hooks.engine.transactions import unwatch
 from ferrite_hooks.webhooks.model import Change, Written
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class Engine:
         "paused_all",
         "paused_until",
         "position",
+        "postponed",
         "pubsub",
         "ready",
         "refuses",
@@ -71,6 +75,7 @@ class Engine:
         "slowlog",
         "special",
         "started_at",
+        "stats",
         "timers",
         "tracking",
         "transaction",
@@ -111,10 +116,12 @@ class Engine:
         self.refuses: Callable[[Session, Command, Argv], None] | None = None
         self.paused_until = 0
         self.paused_all = False
+        self.postponed: dict[Session, tuple[Wait, Argv]] = {}  # what CLIENT PAUSE holds, in order
         self.monitors: dict[Session, None] = {}
         self.slow_ns = self.settings["slowlog-log-slower-than"] * 1000
         self.slowlog: deque[Any] = deque()
         self.host = Host()
+        self.stats = Stats()
         self.acl = Acl()
         self.pubsub = PubSub()
         self.expiry = Expiry(self)
@@ -191,8 +198,10 @@ class Engine:
         self.transaction = 0
 
     def settle(self) -> None:
-        """After an outermost command: serves clients whose keys have changed."""
+        """After an outermost command: serves clients whose keys have changed or whose pause has ended."""
         self.unsettled = False
+        if self.postponed and not self.paused_writes():
+            resume(self)
         if self.ready:
             serve_ready(self)
 
@@ -218,7 +227,6 @@ class Engine:
         self.special = bool(
             self.loading
             or self.write_error
-            or self.monitors
             or self.over_memory is not None
             or self.refuses is not None
             or self.paused_until
@@ -230,14 +238,11 @@ class Engine:
     def forget(self, s: Session) -> None:
         """A client has left: nothing may refer to it any more."""
         self.sessions.pop(s.id, None)
-        for db, key in s.watching:
-            watchers = db.watched.get(key)
-            if watchers is not None:
-                watchers.discard(s)
-                if not watchers:
-                    del db.watched[key]
-                    db.observe()
-        s.watching.clear()
+        unwatch(s)
+        self.unlisten(s)
+
+    def unlisten(self, s: Session) -> None:
+        """Ends whatever makes the server talk to a client unasked: subscriptions, MONITOR, tracking."""
         self.pubsub.forget(s)
         if s in self.monitors:
             del self.monitors[s]

@@ -21,8 +21,9 @@ def _agree(values: dict[str, Any]) -> None:
 
 class Host:
     __slots__ = (
-        "build", "check_settings", "config_file", "connections_received", "fork", "input_bytes", "journal", "output_bytes",
-        "persistence", "port", "rejected_connections", "rewrite_config", "run_id", "save", "settings_changed", "shutdown", "tls_port",
+        "build", "check_settings", "config_file", "connections_received", "fork", "input_bytes", "journal",
+        "output_bytes", "persistence", "port", "rejected_connections", "rewrite_config", "run_id", "save",
+        "settings_changed", "shutdown", "tls_port",
     )  # fmt: skip
 
     def __init__(self) -> None:
