@@ -1,6 +1,7 @@
 """The commands, one file per family. Importing this package declares them all."""
 
 from ferrite_hooks.commands import (  # noqa: F401
+    blocking_lists,
     hashes,
     introspection,
     lists,

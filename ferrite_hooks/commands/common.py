@@ -121,12 +121,20 @@ def _divide(numerator: int, denominator: int) -> int:
     return quotient + (2 * rest > denominator or (2 * rest == denominator and quotient & 1))
 
 
-def sample_count(raw: bytes) -> int:
-    """The count of HRANDFIELD and its like; negative: members may be repeated."""
-    count = integer(raw)
-    if count == I64_MIN:
+def natural(raw: bytes, error: str = "") -> int:
+    """An integer that is not negative. `error` replaces both of Redis's own texts."""
+    value = integer(raw, error or NOT_INTEGER)
+    if value < 0:
+        raise ReplyError(error or OUT_OF_RANGE + ", must be positive")
+    return value
+
+
+def negatable(raw: bytes) -> int:
+    """An integer whose negative is one too: a count or rank whose sign means something."""
+    value = integer(raw)
+    if value == I64_MIN:
         raise ReplyError(f"{OUT_OF_RANGE}, value must between {-I64_MAX} and {I64_MAX}")
-    return count
+    return value
 
 
 def random_sample(value: Hash | Set, count: int) -> list[bytes]:
