@@ -151,7 +151,7 @@ def _set(values: dict[str, Value], errors: list[str], name: str, raw: object) ->
         errors.append(_unknown(name))
         return
     value = _typed(key, raw)
-    wrong = f"expected {_expected(key)}" if value is None else _out_of_bounds(key, value)
+    wrong = f"expected {_expected(key)}" if value is None else fits(key, value)
     if wrong:
         errors.append(f"{name}: {wrong}, got {_shown(key, raw)}")
     elif value is not None:
@@ -180,7 +180,8 @@ def _typed(key: Key, raw: object) -> Value | None:
     return raw if isinstance(raw, str) else None
 
 
-def _out_of_bounds(key: Key, value: Any) -> str:
+def fits(key: Key, value: Any) -> str:
+    """What is wrong with a value of the key's type, "" when nothing is."""
     if key.low is not None and value < key.low:
         return f"expected at least {key.low:_}"
     if key.high is not None and value > key.high:

@@ -164,8 +164,13 @@ def test_all_mistakes_at_once_files_and_flags(tmp_path: Path) -> None:
     text = "[server]\nport = 'x'\nprot = 1\n[webhooks.queue]\nmax_pending = 0\n"
     errors = errors_of(tmp_path, text, {"server.databases": "many", "journal.enabled": "maybe", "x.y": 1})
     assert [line.partition(":")[0] for line in errors] == [
-        "server.port", "server.prot", "webhooks.queue.max_pending", "server.databases", "journal.enabled", "x.y",
-    ]  # fmt: skip
+        "server.port",
+        "server.prot",
+        "webhooks.queue.max_pending",
+        "server.databases",
+        "journal.enabled",
+        "x.y",
+    ]
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -8,3 +8,8 @@ from ferrite_hooks.commands import (  # noqa: F401
     scan,
     strings,
 )
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

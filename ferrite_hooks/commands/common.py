@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
-from math import ceil, isinf, isnan
+from math import ceil, inf, isinf
 from random import choices
 
 from ferrite_hooks.engine.command import COMMANDS, Argv
@@ -22,12 +21,16 @@ from ferrite_hooks.errors import (
     invalid_expire,
 )
 from ferrite_hooks.resp.reply import Reply, Simple
+from ferrite_hooks.values import longdouble
 from ferrite_hooks.values.collections import Hash, Set, random_member, random_members
+from ferrite_hooks.values.longdouble import LongDouble
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
 SAMPLE_MAX = 10_000_000  # members that a negative count may ask for
 _INTEGER = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
-_FLOAT = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?|0[xX][0-9a-fA-F]+)\Z", re.IGNORECASE)
+_FLOAT = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)\Z", re.IGNORECASE)
+_HEX_FLOAT = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?\Z", re.IGNORECASE)
+_NOT_ZERO = re.compile(rb"[^ep]*[1-9]", re.IGNORECASE)
 
 
 def integer(raw: bytes, error: str = NOT_INTEGER) -> int:
@@ -39,86 +42,48 @@ def integer(raw: bytes, error: str = NOT_INTEGER) -> int:
     raise ReplyError(error)
 
 
+def strtod(raw: bytes) -> float | None:
+    """What C's strtod makes of a text without leading blanks: decimal, hexadecimal or inf, and ±inf for what is
+    too large. None for nan and for a text that it would not read to its end."""
+    if _FLOAT.match(raw):
+        return float(raw)
+    if _HEX_FLOAT.match(raw):
+        try:
+            return float.fromhex(raw.decode())
+        except OverflowError:
+            return -inf if raw[:1] == b"-" else inf
+    return None
+
+
 def double(raw: bytes, error: str = NOT_FLOAT) -> float:
-    """A double as Redis's strtod reads it: decimal, exponent, inf or hexadecimal; never nan, no blanks."""
-    if not _FLOAT.match(raw):
-        raise ReplyError(error)
-    try:
-        value = float(raw)
-    except ValueError:
-        value = float(int(raw, 16))
-    if isnan(value) or (isinf(value) and b"n" not in raw.lower()):
+    """A double as Redis reads it: decimal, hexadecimal or inf; never nan, no blanks, neither too large nor too
+    small for a double."""
+    value = strtod(raw)
+    if value is None or (isinf(value) and b"n" not in raw.lower()) or (value == 0 and _NOT_ZERO.match(raw)):
         raise ReplyError(error)
     return value
 
 
-_LONG_DOUBLE = re.compile(
-    rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|(0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?)"
-    rb"|(inf(?:inity)?))\Z",
-    re.IGNORECASE,
-)
-LongDouble = tuple[int, int]  # (mantissa, exponent): mantissa * 2**exponent, the mantissa below 2**64
-_INFINITE = (0, 1 << 20)  # either infinity: no sum with one is ever stored
-
-
 def long_double(raw: bytes, error: str = NOT_FLOAT) -> LongDouble:
     """An 80-bit long double as C's strtold reads it: what INCRBYFLOAT computes with."""
-    match = _LONG_DOUBLE.match(raw)
-    if match is None or len(raw) >= 5120:
-        raise ReplyError(error)
-    if match[2]:
-        return _INFINITE
-    text = raw.decode()
     try:
-        value = Decimal(float.fromhex(text)) if match[1] else Decimal(text)
-    except (InvalidOperation, OverflowError):
+        return longdouble.parse(raw)
+    except ValueError:
         raise ReplyError(error)
-    if not value:
-        return 0, 0
-    if -4970 < value.adjusted() < 4940:  # never build the integers of 1e999999999
-        rounded = _nearest(*value.as_integer_ratio())
-        if rounded[0] and rounded is not _INFINITE:
-            return rounded
-    raise ReplyError(error)
 
 
 def is_infinite(value: LongDouble) -> bool:
-    return value is _INFINITE
+    return value[1] == longdouble.INFINITE
 
 
 def add_long_doubles(augend: LongDouble, addend: LongDouble) -> bytes:
     """The sum as INCRBYFLOAT and HINCRBYFLOAT store it: at most 17 decimals, no exponent, no trailing zeros.
 
     Raises ReplyError when it is infinite."""
-    if augend is _INFINITE or addend is _INFINITE:
+    try:
+        return longdouble.text(longdouble.add(augend, addend))
+    except OverflowError:
         raise ReplyError(INCREMENT_NAN)
-    least = min(augend[1], addend[1])
-    total = (augend[0] << augend[1] - least) + (addend[0] << addend[1] - least)
-    rounded = _nearest(total << max(least, 0), 1 << max(-least, 0))
-    if rounded is _INFINITE:
-        raise ReplyError(INCREMENT_NAN)
-    mantissa, exponent = rounded
-    scaled = _divide(mantissa * 10**17 << max(exponent, 0), 1 << max(-exponent, 0))
-    digits = str(Decimal(abs(scaled))).rjust(18, "0")  # Decimal: str(int) refuses more than 4300 digits
-    text = f"{digits[:-17]}.{digits[-17:]}".rstrip("0").rstrip(".")
-    return (b"-" if scaled < 0 else b"") + text.encode()
-
-
-def _nearest(numerator: int, denominator: int) -> LongDouble:
-    """The long double nearest to a quotient, ties to even."""
-    exponent = max(numerator.bit_length() - denominator.bit_length() - 64, -16445)
-    while True:
-        mantissa = _divide(numerator << max(-exponent, 0), denominator << max(exponent, 0))
-        if mantissa.bit_length() <= 64:
-            break
-        exponent += 1
-    return (mantissa, exponent) if mantissa.bit_length() + exponent <= 16384 else _INFINITE
-
-
-def _divide(numerator: int, denominator: int) -> int:
-    """The integer nearest to a quotient, ties to even."""
-    quotient, rest = divmod(numerator, denominator)
-    return quotient + (2 * rest > denominator or (2 * rest == denominator and quotient & 1))
 
 
 def natural(raw: bytes, error: str = "") -> int:

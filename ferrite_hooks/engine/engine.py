@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.clock import Clock
 from ferrite_hooks.engine.acl import Acl
-from ferrite_hooks.engine.blocking import serve_ready
+from ferrite_hooks.engine.blocking import Wait, serve_ready
 from ferrite_hooks.engine.expiry import Expiry
 from ferrite_hooks.engine.host import Host
 from ferrite_hooks.engine.keyspace import Database
+from ferrite_hooks.engine.pause import resume
 from ferrite_hooks.engine.pubsub import PubSub
 from ferrite_hooks.engine.session import Session
-from ferrite_hooks.engine.settings import SETTINGS
+from ferrite_hooks.engine.settings import initial
+from ferrite_hooks.engine.stats import Stats
 from ferrite_hooks.engine.timers import Timers
+from ferrite_hooks.engine.transactions import unwatch
 from ferrite_hooks.webhooks.model import Change, Written
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Engine:
         "drained_db",
         "effects",
         "error_replies",
+        "errors",
         "expired_keys",
         "expiry",
         "extensions",
@@ -60,6 +64,7 @@ class Engine:
         "paused_all",
         "paused_until",
         "position",
+        "postponed",
         "pubsub",
         "ready",
         "refuses",
@@ -70,6 +75,7 @@ class Engine:
         "slowlog",
         "special",
         "started_at",
+        "stats",
         "timers",
         "tracking",
         "transaction",
@@ -81,9 +87,10 @@ class Engine:
         self.clock = clock or Clock()
         self.started_at = self.clock.now
         self.timers = Timers(self.clock)
-        self.settings: dict[str, Any] = {name: row.default for name, row in SETTINGS.items()}
+        self.settings: dict[str, Any] = initial()  # by name, see settings.py
         self.dirty = 0  # counts changes; a command that moved it has written
         self.hits = self.misses = self.expired_keys = self.error_replies = 0
+        self.errors: dict[str, int] = {}  # error replies by code, for INFO errorstats
         self.loading = False
         self.audit: Any = None  # tests: sees every edit and commit
         self.tracking: Any = None  # the client-side caching table, while anyone uses it
@@ -109,10 +116,12 @@ class Engine:
         self.refuses: Callable[[Session, Command, Argv], None] | None = None
         self.paused_until = 0
         self.paused_all = False
+        self.postponed: dict[Session, tuple[Wait, Argv]] = {}  # what CLIENT PAUSE holds, in order
         self.monitors: dict[Session, None] = {}
-        self.slow_ns = SETTINGS["slowlog-log-slower-than"].default * 1000
+        self.slow_ns = self.settings["slowlog-log-slower-than"] * 1000
         self.slowlog: deque[Any] = deque()
         self.host = Host()
+        self.stats = Stats()
         self.acl = Acl()
         self.pubsub = PubSub()
         self.expiry = Expiry(self)
@@ -189,8 +198,10 @@ class Engine:
         self.transaction = 0
 
     def settle(self) -> None:
-        """After an outermost command: serves clients whose keys have changed."""
+        """After an outermost command: serves clients whose keys have changed or whose pause has ended."""
         self.unsettled = False
+        if self.postponed and not self.paused_writes():
+            resume(self)
         if self.ready:
             serve_ready(self)
 
@@ -216,7 +227,6 @@ class Engine:
         self.special = bool(
             self.loading
             or self.write_error
-            or self.monitors
             or self.over_memory is not None
             or self.refuses is not None
             or self.paused_until
@@ -228,20 +238,23 @@ class Engine:
     def forget(self, s: Session) -> None:
         """A client has left: nothing may refer to it any more."""
         self.sessions.pop(s.id, None)
-        for db, key in s.watching:
-            watchers = db.watched.get(key)
-            if watchers is not None:
-                watchers.discard(s)
-                if not watchers:
-                    del db.watched[key]
-                    db.observe()
-        s.watching.clear()
+        unwatch(s)
+        self.unlisten(s)
+
+    def unlisten(self, s: Session) -> None:
+        """Ends whatever makes the server talk to a client unasked: subscriptions, MONITOR, tracking."""
         self.pubsub.forget(s)
         if s in self.monitors:
             del self.monitors[s]
             self.refresh()
         if self.tracking is not None:
             self.tracking.forget(s)
+
+    def count_error(self, text: str) -> None:
+        self.error_replies += 1
+        code = text.split(" ", 1)[0]
+        if code in self.errors or len(self.errors) < 128:
+            self.errors[code] = self.errors.get(code, 0) + 1
 
     def feed_monitors(self, s: Session, command: Command, argv: Argv) -> None:
         raise NotImplementedError

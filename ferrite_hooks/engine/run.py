@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from ferrite_hooks import errors
 from ferrite_hooks.engine.blocking import Wait, block
 from ferrite_hooks.engine.command import COMMANDS, Argv, Command, find
+from ferrite_hooks.engine.pause import holds, postpone
+from ferrite_hooks.engine.transactions import discard
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import NO_REPLY, QUEUED, Reply
 
@@ -41,7 +43,7 @@ def run(s: Session, argv: Argv) -> Reply:
         called = True
         reply = call(s, command, argv)
     except ReplyError as error:
-        engine.error_replies += 1
+        engine.count_error(error.text)
         if s.queue is not None and not called:
             s.queue_broken = True  # refused before it could be queued: EXEC will abort
         reply = error
@@ -54,6 +56,8 @@ def run(s: Session, argv: Argv) -> Reply:
                 reply = NO_REPLY
     if engine.unsettled:
         engine.settle()
+        if s.late:
+            reply = s.with_late(reply)
     return reply
 
 
@@ -87,38 +91,50 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
 
 
 def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
-    """Everything that may stand between a known command and its handler, in Redis's order. None = go on."""
+    """Everything that may stand between a known command and its handler. None = go on."""
+    if s.queue is None or command.name != "exec":
+        return _checked(s, command, argv, command.flags)
+    # EXEC is judged by what it will run, and the transaction is over when it may not
+    flags = command.flags.union(*[queued.flags for queued, _ in s.queue])
+    try:
+        return _checked(s, command, argv, flags)
+    except ReplyError as error:
+        discard(s)
+        raise ReplyError(errors.EXECABORT_BECAUSE + error.text.removeprefix("ERR ")) from None
+
+
+def _checked(s: Session, command: Command, argv: Argv, flags: frozenset[str]) -> Reply | None:
+    """The checks in Redis's order, by the command's own flags and, for EXEC, those of its queue."""
     engine = s.engine
-    if not s.authenticated and "no_auth" not in command.flags:
-        _reject(s, command, errors.NOAUTH)
-    if not s.user.unrestricted:
+    if not s.authenticated and "no_auth" not in flags:
+        _reject(command, errors.NOAUTH)
+    if s.queue is not None and "no_multi" in flags:
+        _reject(command, errors.NO_MULTI)
+    if not s.user.unrestricted and not s.internal:
         s.user.check(s, command, argv)
-    if engine.monitors and not s.internal:
-        engine.feed_monitors(s, command, argv)
-    if engine.over_memory is not None and command.denies_oom and engine.over_memory():
-        _reject(s, command, errors.OOM)
-    if engine.write_error and command.writes and not s.internal:
-        _reject(s, command, errors.MISCONF % engine.write_error)
-    if engine.refuses is not None and command.writes:
+    queues = s.queue is not None and command.name not in _NOT_QUEUED
+    if engine.over_memory is not None and ("denyoom" in flags or queues) and engine.over_memory():
+        _reject(command, errors.OOM)
+    if engine.write_error and "write" in flags and not s.internal:
+        _reject(command, errors.MISCONF % engine.write_error)
+    if engine.refuses is not None and "write" in flags:
         engine.refuses(s, command, argv)
-    if s.resp == 2 and s.subscribed and command.name.split("|")[0] not in _IN_RESP2_SUBSCRIPTION:
-        _reject(
-            s,
-            command,
-            f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
-            "are allowed in this context",
-        )
-    if engine.loading and "loading" not in command.flags and not s.internal:
-        _reject(s, command, errors.LOADING)
-    if s.queue is not None and command.name not in _NOT_QUEUED:
-        if "no_multi" in command.flags:
-            _reject(s, command, errors.NO_MULTI)
-        s.queue.append((command, argv))
+    if s.resp == 2 and s.subscribed and command.name not in _IN_RESP2_SUBSCRIPTION:
+        _reject(command, errors.subscribed_context(command.name))
+    if engine.loading and "loading" not in flags and not s.internal:
+        _reject(command, errors.LOADING)
+    if engine.paused_until and not s.internal and holds(engine, flags):
+        postpone(s, command, argv)
+        return NO_REPLY
+    if queues:
+        assert s.queue is not None
+        if not (s.queue_broken or s.watch_broken):  # EXEC will not run them anyway
+            s.queue.append((command, argv))
         return QUEUED
     return None
 
 
-def _reject(s: Session, command: Command, text: str) -> None:
+def _reject(command: Command, text: str) -> None:
     command.rejected += 1
     raise ReplyError(text)
 

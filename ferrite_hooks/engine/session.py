@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.resp.encoder import encode2, encode3
-from ferrite_hooks.resp.reply import Reply
+from ferrite_hooks.resp.reply import Reply, Several
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.acl import User
@@ -30,8 +30,8 @@ class Session:
 
     __slots__ = (
         "addr", "authenticated", "blocked", "blocked_call", "channels", "close", "close_after_reply", "created_at",
-        "db", "deny_blocking", "encode", "engine", "flags", "id", "internal", "ip", "laddr", "last_at",
-        "last_command", "lib_name", "lib_ver", "monitor", "name", "no_evict", "no_touch", "out", "patterns", "queue",
+        "db", "deny_blocking", "encode", "engine", "id", "internal", "ip", "laddr", "last_at",
+        "last_command", "late", "lib_name", "lib_ver", "name", "no_evict", "no_touch", "out", "patterns", "queue",
         "queue_broken", "reply_mode", "resp", "shard_channels", "special", "tracking", "transport_info", "user",
         "wake", "watch_broken", "watching",
     )  # fmt: skip
@@ -48,6 +48,7 @@ class Session:
         self.resp = 2
         self.encode = encode2
         self.out: list[bytes] = []
+        self.late: list[Reply] = []  # pushes that follow the reply of the command that is running
         self.wake: Callable[[], None] = _nothing  # set by the connection
         self.close: Callable[[], None] = _nothing
         self.transport_info: Callable[[], dict[str, int]] = dict  # buffer sizes for CLIENT LIST
@@ -58,9 +59,7 @@ class Session:
         self.name = b""
         self.lib_name = b""
         self.lib_ver = b""
-        self.flags = ""
         self.no_evict = self.no_touch = False
-        self.monitor = False
         self.last_command: Command | None = None
         self.queue: list[tuple[Command, Argv]] | None = None  # commands since MULTI
         self.queue_broken = False
@@ -92,14 +91,42 @@ class Session:
     def subscribed(self) -> bool:
         return bool(self.channels or self.patterns or self.shard_channels)
 
+    def login(self, user: User) -> None:
+        """From now on the client is `user`."""
+        self.user = user
+        self.authenticated = True
+        self.refresh()
+
     def set_protocol(self, resp: int) -> None:
         self.resp = resp
         self.encode = encode3 if resp == 3 else encode2
         self.refresh()
 
     def send(self, value: Reply) -> None:
-        """Sends a reply or push outside the usual return path (Pub/Sub, a blocked command that was
-        served)."""
+        """Sends a reply outside the usual return path: a blocked command that was served."""
         if self.reply_mode == "on":
             self.encode(self.out, value)
+        elif self.reply_mode == "skip":
+            self.reply_mode = "on"
+            self.refresh()
         self.wake()
+
+    def push(self, message: Reply) -> None:
+        """Sends an out-of-band message, whatever CLIENT REPLY says. To the client whose own command is running
+        it goes after that command's reply."""
+        engine = self.engine
+        if engine.command is not None and engine.session is self:
+            self.late.append(message)
+            engine.unsettled = True
+        else:
+            self.encode(self.out, message)
+            self.wake()
+
+    def with_late(self, reply: Reply) -> Reply:
+        """The reply with what was pushed while its command ran."""
+        late, self.late = self.late, []
+        if self.reply_mode == "on":
+            return Several([reply, *late])
+        for message in late:
+            self.encode(self.out, message)
+        return reply

@@ -12,11 +12,14 @@ from typing import Any
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import (
     BigNumber,
+    Double,
+    Encoded,
     NilArray,
     NoReply,
     Pairs,
     Push,
     Reply,
+    Several,
     Simple,
     Verbatim,
 )
@@ -106,6 +109,14 @@ def _pairs3(out: Out, value: Pairs) -> None:
         encode3(out, item)
 
 
+def _several(encode: Encode) -> Encode:
+    def write(out: Out, value: Several) -> None:
+        for item in value.items:
+            encode(out, item)
+
+    return write
+
+
 def _bulk(out: Out, value: bytes) -> None:
     out.append(b"$%d\r\n%b\r\n" % (len(value), value))
 
@@ -135,7 +146,10 @@ _OTHERS2: dict[type, Encode] = {
     NilArray: lambda out, value: out.append(b"*-1\r\n"),
     NoReply: lambda out, value: None,
     Verbatim: lambda out, value: _bulk(out, value.text),
+    Several: _several(encode2),
+    Encoded: lambda out, value: out.append(value.wire),
     BigNumber: lambda out, value: _bulk(out, value.digits),
+    Double: lambda out, value: _bulk(out, value.digits),
     ReplyError: _error,
 }
 
@@ -152,6 +166,9 @@ _OTHERS3: dict[type, Encode] = {
     NilArray: lambda out, value: out.append(b"_\r\n"),
     NoReply: lambda out, value: None,
     Verbatim: _verbatim3,
+    Several: _several(encode3),
+    Encoded: lambda out, value: out.append(value.wire),
     BigNumber: lambda out, value: out.append(b"(%b\r\n" % value.digits),
+    Double: lambda out, value: out.append(b",%b\r\n" % value.digits),
     ReplyError: _error,
 }

@@ -43,6 +43,24 @@ class Push:
         self.items = items
 
 
+class Several:
+    """Replies that follow each other without a frame around them: SUBSCRIBE of several channels."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+
+class Encoded:
+    """Bytes that are a reply already, made once for many receivers."""
+
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: bytes) -> None:
+        self.wire = wire
+
+
 class Verbatim:
     """Text with a format hint; a bulk string in RESP2."""
 
@@ -64,6 +82,15 @@ class Pairs:
 
 class BigNumber:
     """An integer beyond 64 bits: `(` in RESP3, a bulk string in RESP2."""
+
+    __slots__ = ("digits",)
+
+    def __init__(self, digits: bytes) -> None:
+        self.digits = digits
+
+
+class Double:
+    """A double whose digits the command chose: `,` in RESP3, a bulk string in RESP2."""
 
     __slots__ = ("digits",)
 

@@ -35,6 +35,7 @@ RESOLVER_THREADS = 32
 MAX_TRIES = 3  # connections that one request uses up when they turn out to be closed
 MAX_PIECE = 1 << 20  # bytes of a body that are written at once
 _NOT_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # headers aiohttp would add by itself
+_CLOSED = "the sender is closed"
 _BROKEN = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
 
@@ -68,6 +69,7 @@ class Sender:
             skip_auto_headers=_NOT_OURS,
         )
         self._closing = False
+        self._deadlines: set[asyncio.Timeout] = set()  # of the requests on their way
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -76,8 +78,6 @@ class Sender:
         """Sends one request. Waits for a free connection first; the request's timeout counts from there and
         covers everything: resolving, connecting, TLS, sending, and the answer. Raises only CancelledError.
         """
-        if self._closing:
-            return _failed(Stage.SEND, 0.0, "the sender is closed")
         self._in_flight += 1
         self._idle.clear()
         try:
@@ -97,37 +97,53 @@ class Sender:
                 await self._idle.wait()
         except TimeoutError:
             pass
-        await self._session.close()
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(0)
         await self._idle.wait()
+        await self._session.close()
         await self._resolver.close()
 
     async def _post(self, request: Request) -> Outcome:
+        if self._closing:
+            return _failed(Stage.SEND, 0.0, _CLOSED)
         answer = _Answer()
         started = perf_counter()
         try:
             url = URL(request.url)
             check_host(url.host or "", self._rules)
             context = self._context(request.tls or self._tls) if url.scheme == "https" else True
-            async with asyncio.timeout(request.timeout_ms / 1000):
-                while True:
-                    try:
-                        await self._exchange(url, request, context, answer)
-                        break
-                    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                        # A kept-alive connection that the receiver closed just as we used it says nothing
-                        # about the receiver. Its deliveries carry an id, so sending again is safe.
-                        if answer.status or not answer.reused or answer.tries == MAX_TRIES:
-                            raise
+            async with asyncio.timeout(request.timeout_ms / 1000) as deadline:
+                self._deadlines.add(deadline)
+                try:
+                    while not await self._exchange(url, request, context, answer):
                         answer = _Answer(answer.tries + 1)
+                finally:
+                    self._deadlines.discard(deadline)
         except Exception as error:
             if not answer.status:
-                stage, text = _classify(error, request)
+                closed = self._closing and isinstance(error, TimeoutError)
+                stage, text = (Stage.SEND, _CLOSED) if closed else _classify(error, request)
                 return _failed(stage, _ms_since(started), text)
         return Outcome(
             Stage.STATUS, answer.status, _ms_since(started), "", bytes(answer.body), answer.retry_after
         )
 
     async def _exchange(
+        self, url: URL, request: Request, context: ssl.SSLContext | bool, answer: _Answer
+    ) -> bool:
+        """Sends the request and fills in the answer. Returns False if it should be tried again: a kept-alive
+        connection that the receiver closed just as we used it says nothing about the receiver, and deliveries
+        carry an id, so that sending one again is safe."""
+        try:
+            await self._send(url, request, context, answer)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if answer.status or not answer.reused or answer.tries == MAX_TRIES:
+                raise
+            return False
+        return True
+
+    async def _send(
         self, url: URL, request: Request, context: ssl.SSLContext | bool, answer: _Answer
     ) -> None:
         body = request.body

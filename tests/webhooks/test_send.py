@@ -7,6 +7,7 @@ import gzip
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ async def test_a_status_is_the_outcome(receiver: Receiver, sender: Sender, statu
 )  # fmt: skip
 async def test_no_answer(receiver: Receiver, sender: Sender, fault: str, stage: Stage) -> None:
     receiver.script("/", Reply(fault=fault))
-    outcome = await sender.post(request(receiver.url(), timeout_ms=300))
+    outcome = await sender.post(request(receiver.url(), timeout_ms=300 if "hang" in fault else 10_000))
     assert (outcome.stage, outcome.status, outcome.delivered) == (stage, 0, False)
     assert outcome.error
     assert (await sender.post(request(receiver.url()))).delivered, "the sender does not recover"
@@ -89,7 +90,7 @@ async def test_a_status_counts_whatever_becomes_of_the_body(
     receiver: Receiver, sender: Sender, fault: str
 ) -> None:
     receiver.script("/", Reply(503, fault=fault, body=b"sorry"))
-    outcome = await sender.post(request(receiver.url(), timeout_ms=400))
+    outcome = await sender.post(request(receiver.url(), timeout_ms=1000 if "hang" in fault else 10_000))
     assert (outcome.stage, outcome.status, outcome.error) == (Stage.STATUS, 503, "")
     assert outcome.body.startswith(b"x" * KEEP_LIMIT if fault == "endless" else b"sorry")
     assert len(outcome.body) <= KEEP_LIMIT
@@ -178,8 +179,8 @@ async def test_a_new_connection_that_was_closed_is_a_failure(receiver: Receiver,
 
 async def test_no_more_connections_than_allowed_and_waiting_costs_no_timeout(receiver: Receiver) -> None:
     sender = Sender(Rules(), Tls(), max_connections=2)
-    receiver.default = Reply(delay=0.15)
-    outcomes = await asyncio.gather(*(sender.post(request(receiver.url(), 400)) for _ in range(8)))
+    receiver.default = Reply(delay=0.2)
+    outcomes = await asyncio.gather(*(sender.post(request(receiver.url(), 1000)) for _ in range(12)))
     assert all(outcome.delivered for outcome in outcomes)
     assert receiver.connections == 2
     await sender.close()
@@ -191,9 +192,31 @@ async def test_closing_ends_what_is_in_flight_with_an_outcome(receiver: Receiver
     in_flight = asyncio.create_task(sender.post(request(receiver.url(), 60_000)))
     await receiver.wait(1)
     await sender.close()
-    assert (await in_flight).stage is Stage.SEND
+    assert ((await in_flight).stage, (await in_flight).error) == (Stage.SEND, "the sender is closed")
     assert (await sender.post(request(receiver.url()))).error == "the sender is closed"
     await sender.close()
+
+
+async def test_a_resolver_that_hangs_holds_up_neither_the_request_nor_the_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+
+    def hangs(*args: Any) -> Any:
+        answered.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(send.socket, "getaddrinfo", hangs)
+    sender = Sender(Rules(), Tls(), max_connections=2)
+    try:
+        assert (await sender.post(request("http://slow.invalid/", 50))).stage is Stage.TIMEOUT
+        waiting = [asyncio.create_task(sender.post(request("http://slow.invalid/", 60_000))) for _ in range(4)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await sender.close()
+        assert [(await task).error for task in waiting] == ["the sender is closed"] * 4
+    finally:
+        answered.set()
 
 
 async def test_closing_with_grace_waits(receiver: Receiver) -> None:

@@ -1,0 +1,289 @@
+"""CLIENT: what connections are there, what they look like, and how the server treats them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ferrite_hooks.commands.common import help_lines, integer
+from ferrite_hooks.commands.connection import client_attribute, client_name
+from ferrite_hooks.engine.blocking import unblock, unblock_with
+from ferrite_hooks.engine.command import Argv, command, container
+from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.engine.pause import pause, unpause
+from ferrite_hooks.engine.session import Session
+from ferrite_hooks.errors import SYNTAX, TIMEOUT_NEGATIVE, TIMEOUT_OUT_OF_RANGE, ReplyError, printable
+from ferrite_hooks.resp.reply import NO_REPLY, OK, Reply, Verbatim
+
+container("CLIENT", "What the server knows of its connections.", group="connection", since="2.4.0")
+
+_FLAGS = "noscript loading stale"
+_ADMIN = "admin noscript loading stale"
+_TYPES = {b"normal": "normal", b"master": "master", b"slave": "replica", b"replica": "replica", b"pubsub": "pubsub"}
+_ON_OFF = {b"ON": True, b"OFF": False}
+
+
+# -- about the own connection ------------------------------------------------------------------------------------
+
+
+@command("CLIENT ID", "The connection's number.", group="connection", since="5.0.0", flags=_FLAGS)
+def client_id(s: Session, argv: Argv) -> Reply:
+    return s.id
+
+
+@command("CLIENT SETNAME connection-name", "Names the connection; an empty name removes it.",
+         group="connection", since="2.6.9", flags=_FLAGS,
+         tips="request_policy:all_nodes response_policy:all_succeeded")  # fmt: skip
+def client_setname(s: Session, argv: Argv) -> Reply:
+    s.name = client_name(argv[2])
+    return OK
+
+
+@command("CLIENT GETNAME", "The connection's name.", group="connection", since="2.6.9", flags=_FLAGS)
+def client_getname(s: Session, argv: Argv) -> Reply:
+    return s.name or None
+
+
+@command("CLIENT SETINFO <LIB-NAME libname | LIB-VER libver>", "Tells which library the client is.",
+         group="connection", since="7.2.0", flags=_FLAGS,
+         tips="request_policy:all_nodes response_policy:all_succeeded")  # fmt: skip
+def client_setinfo(s: Session, argv: Argv) -> Reply:
+    attribute = argv[2].upper()
+    if attribute not in (b"LIB-NAME", b"LIB-VER"):
+        raise ReplyError(f"ERR Unrecognized option '{printable(argv[2])}'")
+    value = client_attribute(argv[2], argv[3])
+    if attribute == b"LIB-NAME":
+        s.lib_name = value
+    else:
+        s.lib_ver = value
+    return OK
+
+
+@command("CLIENT REPLY <ON | OFF | SKIP>", "Chooses whether commands of this connection are answered.",
+         group="connection", since="3.2.0", flags=_FLAGS)  # fmt: skip
+def client_reply(s: Session, argv: Argv) -> Reply:
+    mode = argv[2].upper()
+    if mode == b"ON":
+        s.reply_mode = "on"
+    elif mode == b"OFF":
+        s.reply_mode = "off"
+    elif mode != b"SKIP":
+        raise ReplyError(SYNTAX)
+    elif s.reply_mode != "off":
+        s.reply_mode = "skip"
+    s.refresh()
+    return OK if mode == b"ON" else NO_REPLY
+
+
+@command("CLIENT NO-EVICT <ON | OFF>", "Protects the connection from being closed to save memory.",
+         group="connection", since="7.0.0", flags=_ADMIN)  # fmt: skip
+def client_no_evict(s: Session, argv: Argv) -> Reply:
+    s.no_evict = _on_off(argv[2])
+    return OK
+
+
+@command("CLIENT NO-TOUCH <ON | OFF>", "Lets the connection read without making keys look used.",
+         group="connection", since="7.2.0", flags=_FLAGS)  # fmt: skip
+def client_no_touch(s: Session, argv: Argv) -> Reply:
+    s.no_touch = _on_off(argv[2])
+    return OK
+
+
+def _on_off(raw: bytes) -> bool:
+    value = _ON_OFF.get(raw.upper())
+    if value is None:
+        raise ReplyError(SYNTAX)
+    return value
+
+
+# -- about connections -------------------------------------------------------------------------------------------
+
+
+@command("CLIENT INFO", "Facts about the own connection, as a line of CLIENT LIST.",
+         group="connection", since="6.2.0", flags=_FLAGS, tips="nondeterministic_output")  # fmt: skip
+def client_info(s: Session, argv: Argv) -> Reply:
+    return _listing([s])
+
+
+@command("CLIENT LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+         "Facts about connections, one line each.",
+         group="connection", since="2.4.0", flags=_ADMIN, tips="nondeterministic_output")  # fmt: skip
+def client_list(s: Session, argv: Argv) -> Reply:
+    sessions = s.engine.sessions
+    option = argv[2].upper() if len(argv) > 3 else b""
+    if len(argv) == 2:
+        return _listing(sessions.values())
+    if option == b"TYPE" and len(argv) == 4:
+        kind = _type(argv[3])
+        return _listing(each for each in sessions.values() if kind_of(each) == kind)
+    if option == b"ID":
+        wanted = [integer(raw, "ERR Invalid client ID") for raw in argv[3:]]
+        return _listing(sessions[number] for number in wanted if number in sessions)
+    raise ReplyError(SYNTAX)
+
+
+def _listing(sessions: Iterable[Session]) -> Verbatim:
+    return Verbatim("".join([describe(s) + "\n" for s in sessions]).encode("utf-8", "surrogateescape"))
+
+
+def kind_of(s: Session) -> str:
+    return "pubsub" if s.subscribed else "normal"
+
+
+def _type(raw: bytes) -> str:
+    kind = _TYPES.get(raw.lower())
+    if kind is None:
+        raise ReplyError(f"ERR Unknown client type '{printable(raw)}'")
+    return kind
+
+
+def describe(s: Session) -> str:
+    """A line of CLIENT LIST, without its end."""
+    engine, sizes = s.engine, s.transport_info()
+    now = engine.clock.now // 1000
+    queued = -1 if s.queue is None else len(s.queue)
+    queue_bytes = sum(len(arg) for _, argv in s.queue or () for arg in argv)
+    pending = sum(map(len, s.out))
+    facts: dict[str, object] = {
+        "id": s.id, "addr": s.addr, "laddr": s.laddr, "fd": sizes.get("fd", -1), "name": _text(s.name),
+        "age": now - s.created_at // 1000, "idle": now - s.last_at // 1000, "flags": _flags(s), "db": s.db.index,
+        "sub": len(s.channels), "psub": len(s.patterns), "ssub": len(s.shard_channels), "multi": queued,
+        "qbuf": sizes.get("qbuf", 0), "qbuf-free": sizes.get("qbuf-free", 0), "argv-mem": sizes.get("argv-mem", 0),
+        "multi-mem": queue_bytes, "rbs": 0, "rbp": 0, "obl": pending, "oll": sizes.get("oll", 0),
+        "omem": sizes.get("omem", 0),
+        "tot-mem": sizes.get("qbuf", 0) + sizes.get("omem", 0) + queue_bytes + pending,
+        "events": "r", "cmd": s.last_command.name if s.last_command is not None else "NULL",
+        "user": s.user.name, "redir": s.tracking.redirect if s.tracking is not None else -1, "resp": s.resp,
+        "lib-name": _text(s.lib_name), "lib-ver": _text(s.lib_ver),
+    }  # fmt: skip
+    return " ".join([f"{name}={value}" for name, value in facts.items()])
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _flags(s: Session) -> str:
+    """The letters of CLIENT LIST's `flags`."""
+    tracking = s.tracking
+    letters = (
+        ("O", s in s.engine.monitors),
+        ("P", s.subscribed),
+        ("x", s.queue is not None),
+        ("b", s.blocked is not None),
+        ("t", tracking is not None),
+        ("R", tracking is not None and tracking.broken),
+        ("B", tracking is not None and tracking.broadcast),
+        ("d", s.watch_broken),
+        ("c", s.close_after_reply),
+        ("U", s.laddr.endswith(":0")),
+        ("e", s.no_evict),
+        ("T", s.no_touch),
+    )
+    return "".join([letter for letter, holds in letters if holds]) or "N"
+
+
+@command("CLIENT KILL <ip:port | [ID client-id] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [USER username]"
+         " [ADDR ip:port] [LADDR ip:port] [SKIPME <YES | NO>]>", "Closes connections.",
+         group="connection", since="2.4.0", flags=_ADMIN, arity=-3)  # fmt: skip
+def client_kill(s: Session, argv: Argv) -> Reply:
+    engine = s.engine
+    if len(argv) == 3:
+        address = _text(argv[2])
+        if not _kill(s, [each for each in engine.sessions.values() if each.addr == address]):
+            raise ReplyError("ERR No such client")
+        return OK
+    wanted: dict[str, object] = {}
+    skip_me = True
+    if len(argv) % 2:
+        raise ReplyError(SYNTAX)
+    for option, raw in zip(argv[2::2], argv[3::2], strict=True):
+        match option.upper():
+            case b"ID":
+                wanted["id"] = integer(raw, "ERR client-id should be greater than 0")
+                if wanted["id"] == 0 or integer(raw) < 0:
+                    raise ReplyError("ERR client-id should be greater than 0")
+            case b"TYPE":
+                wanted["type"] = _type(raw)
+            case b"ADDR":
+                wanted["addr"] = _text(raw)
+            case b"LADDR":
+                wanted["laddr"] = _text(raw)
+            case b"USER":
+                wanted["user"] = engine.acl.users.get(_text(raw))
+                if wanted["user"] is None:
+                    raise ReplyError(f"ERR No such user '{printable(raw)}'")
+            case b"SKIPME" if raw.upper() in (b"YES", b"NO"):
+                skip_me = raw.upper() == b"YES"
+            case _:
+                raise ReplyError(SYNTAX)
+    return _kill(s, [each for each in engine.sessions.values()
+                     if not (skip_me and each is s) and wanted.items() <= _identity(each).items()])  # fmt: skip
+
+
+def _identity(s: Session) -> dict[str, object]:
+    return {"id": s.id, "type": kind_of(s), "addr": s.addr, "laddr": s.laddr, "user": s.user}
+
+
+def _kill(s: Session, victims: list[Session]) -> int:
+    for victim in victims:
+        kill(victim, after_reply=victim is s)
+    return len(victims)
+
+
+def kill(victim: Session, after_reply: bool = False) -> None:
+    """Closes a connection, which is forgotten at once; its own command may still be answered."""
+    if after_reply:
+        victim.close_after_reply = True
+        return
+    unblock(victim)
+    victim.engine.forget(victim)
+    victim.close()
+
+
+@command("CLIENT UNBLOCK client-id [TIMEOUT | ERROR]", "Ends another connection's blocking command.",
+         group="connection", since="5.0.0", flags=_ADMIN)  # fmt: skip
+def client_unblock(s: Session, argv: Argv) -> Reply:
+    reason = argv[3].upper() if len(argv) > 3 else b"TIMEOUT"
+    if len(argv) > 4:
+        raise ReplyError("ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.")
+    if reason not in (b"TIMEOUT", b"ERROR"):
+        raise ReplyError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+    target = s.engine.sessions.get(integer(argv[2]))
+    if target is None or target in s.engine.postponed:
+        return 0
+    return int(unblock_with(target, reason == b"ERROR"))
+
+
+# -- pause -------------------------------------------------------------------------------------------------------
+
+
+@command("CLIENT PAUSE timeout [WRITE | ALL]", "Holds commands for a number of milliseconds.",
+         group="connection", since="2.9.50", flags=_ADMIN)  # fmt: skip
+def client_pause(s: Session, argv: Argv) -> Reply:
+    mode = argv[3].upper() if len(argv) > 3 else b"ALL"
+    if len(argv) > 4:
+        raise ReplyError("ERR unknown subcommand or wrong number of arguments for 'pause'. Try CLIENT HELP.")
+    if mode not in (b"WRITE", b"ALL"):
+        raise ReplyError("ERR CLIENT PAUSE mode must be WRITE or ALL")
+    pause(s.engine, _until(s.engine, argv[2]), mode == b"ALL")
+    return OK
+
+
+@command("CLIENT UNPAUSE", "Ends CLIENT PAUSE.", group="connection", since="6.2.0", flags=_ADMIN)
+def client_unpause(s: Session, argv: Argv) -> Reply:
+    unpause(s.engine)
+    return OK
+
+
+def _until(engine: Engine, raw: bytes) -> int:
+    milliseconds = integer(raw, "ERR timeout is not an integer or out of range")
+    if milliseconds < 0:
+        raise ReplyError(TIMEOUT_NEGATIVE)
+    if milliseconds > 2**63 - 1 - engine.clock.now:
+        raise ReplyError(TIMEOUT_OUT_OF_RANGE)
+    return engine.clock.now + milliseconds
+
+
+@command("CLIENT HELP", "The subcommands of CLIENT.", group="connection", since="5.0.0", flags="loading stale")
+def client_help(s: Session, argv: Argv) -> Reply:
+    return help_lines("CLIENT")
