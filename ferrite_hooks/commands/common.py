@@ -91,11 +91,11 @@ def add_long_doubles(augend: LongDouble, addend: LongDouble) -> bytes:
         raise ReplyError(INCREMENT_NAN)
 
 
-def natural(raw: bytes, error: str = "") -> int:
-    """An integer that is not negative. `error` replaces both of Redis's own texts."""
-    value = integer(raw, error or NOT_INTEGER)
+def natural(raw: bytes, error: str = OUT_OF_RANGE + ", must be positive") -> int:
+    """An integer that is not negative."""
+    value = integer(raw, error)
     if value < 0:
-        raise ReplyError(error or OUT_OF_RANGE + ", must be positive")
+        raise ReplyError(error)
     return value
 
 
