@@ -6,5 +6,8 @@ from ferrite_hooks.commands import (  # noqa: F401
     hashes,
     introspection,
     lists,
+    monitor,
+    pubsub,
     strings,
+    transactions,
 )

@@ -28,6 +28,8 @@ from ferrite_hooks.webhooks.model import Change, Written
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.command import Argv, Command
+    from ferrite_hooks.engine.monitor import SlowEntry
+    from ferrite_hooks.engine.tracking import Tracking
 
 Interest = Callable[[int, str, "bytes | None"], tuple[int, ...]]
 
@@ -56,6 +58,7 @@ class Engine:
         "misses",
         "monitors",
         "notify_flags",
+        "observe_ns",
         "on_pending",
         "over_memory",
         "override",
@@ -71,6 +74,7 @@ class Engine:
         "settings",
         "slow_ns",
         "slowlog",
+        "slowlog_id",
         "special",
         "started_at",
         "timers",
@@ -89,7 +93,7 @@ class Engine:
         self.hits = self.misses = self.expired_keys = self.error_replies = 0
         self.loading = False
         self.audit: Any = None  # tests: sees every edit and commit
-        self.tracking: Any = None  # the client-side caching table, while anyone uses it
+        self.tracking: Tracking | None = None  # the client-side caching table, while anyone uses it
         self.notify_flags: frozenset[str] = frozenset()
         self.interest: Interest | None = None  # which webhooks want an event; None = there are none
         self.position = 0  # of the last change handed out
@@ -115,7 +119,9 @@ class Engine:
         self.postponed: dict[Session, tuple[Wait, Argv]] = {}  # what CLIENT PAUSE holds, in order
         self.monitors: dict[Session, None] = {}
         self.slow_ns = SETTINGS["slowlog-log-slower-than"].default * 1000
-        self.slowlog: deque[Any] = deque()
+        self.observe_ns = self.slow_ns  # a command that took as long is shown to `observe`
+        self.slowlog: deque[SlowEntry] = deque()  # the latest first
+        self.slowlog_id = 0
         self.host = Host()
         self.acl = Acl()
         self.pubsub = PubSub()
@@ -192,13 +198,16 @@ class Engine:
     def end_transaction(self) -> None:
         self.transaction = 0
 
-    def settle(self) -> None:
-        """After an outermost command: serves clients whose keys have changed or whose pause has ended."""
+    def settle(self, running: Session | None = None) -> None:
+        """After an outermost command (of `running`): serves clients whose keys have changed or whose pause has
+        ended, and tells client caches."""
         self.unsettled = False
         if self.postponed and not self.paused_writes():
             resume(self)
         if self.ready:
             serve_ready(self)
+        if self.tracking is not None:
+            self.tracking.broadcast(running)
 
     def drain(self) -> tuple[list[Argv], list[Change]]:
         """Once per tick: takes the effects and changes of all that ran."""
@@ -218,7 +227,8 @@ class Engine:
         self.observe_all()
 
     def refresh(self) -> None:
-        """Recomputes `special`; called after anything that it depends on has changed."""
+        """Recomputes `special` and `observe_ns`; called after anything that they depend on has changed."""
+        self.observe_ns = 0 if self.monitors or self.tracking is not None else self.slow_ns
         self.special = bool(
             self.loading
             or self.write_error
@@ -244,9 +254,3 @@ class Engine:
             self.refresh()
         if self.tracking is not None:
             self.tracking.forget(s)
-
-    def feed_monitors(self, s: Session, command: Command, argv: Argv) -> None:
-        raise NotImplementedError
-
-    def slow(self, s: Session, command: Command, argv: Argv, nanoseconds: int) -> None:
-        raise NotImplementedError

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ferrite_hooks.engine.pubsub import notify_flags
+
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
 
@@ -37,10 +39,11 @@ class Setting:
 
 def _slowlog(engine: Engine, value: int) -> None:
     engine.slow_ns = value * 1000 if value >= 0 else 1 << 62
+    engine.refresh()
 
 
 def _notify(engine: Engine, value: str) -> None:
-    engine.notify_flags = frozenset(value)
+    engine.notify_flags = notify_flags(value)
     engine.observe_all()
 
 

@@ -13,6 +13,7 @@ from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import (
     BigNumber,
     Encoded,
+    Members,
     NilArray,
     NoReply,
     Pairs,
@@ -139,6 +140,7 @@ _OTHERS2: dict[type, Encode] = {
     tuple: _sequence(b"*", encode2),
     set: _sequence(b"*", encode2),
     frozenset: _sequence(b"*", encode2),
+    Members: _sequence(b"*", encode2, lambda value: value.items),
     dict: _mapping(b"*", encode2),
     Pairs: _sequence(b"*", encode2, lambda value: value.items),
     Push: _sequence(b"*", encode2, lambda value: value.items),
@@ -158,6 +160,7 @@ _OTHERS3: dict[type, Encode] = {
     tuple: _sequence(b"*", encode3),
     set: _sequence(b"~", encode3),
     frozenset: _sequence(b"~", encode3),
+    Members: _sequence(b"~", encode3, lambda value: value.items),
     dict: _mapping(b"%", encode3),
     Pairs: _pairs3,
     Push: _sequence(b">", encode3, lambda value: value.items),
