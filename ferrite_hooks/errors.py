@@ -24,6 +24,8 @@ NOT_FLOAT = "ERR value is not a valid float"
 OUT_OF_RANGE = "ERR value is out of range"
 INDEX_OUT_OF_RANGE = "ERR index out of range"
 NO_SUCH_KEY = "ERR no such key"
+NAN_OR_INFINITY = "ERR value is NaN or Infinity"
+INCREMENT_NAN = "ERR increment would produce NaN or Infinity"
 OVERFLOW = "ERR increment or decrement would overflow"
 STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 DB_OUT_OF_RANGE = "ERR DB index is out of range"
@@ -78,3 +80,79 @@ def subscribed_context(name: str) -> str:
 
 def invalid_expire(name: str) -> str:
     return f"ERR invalid expire time in '{name}' command"
+
+
+# Streams
+
+INVALID_STREAM_ID = "ERR Invalid stream ID specified as stream command argument"
+INVALID_RANGE_START = "ERR invalid start ID for the interval"
+INVALID_RANGE_END = "ERR invalid end ID for the interval"
+XADD_ID_ZERO = "ERR The ID specified in XADD must be greater than 0-0"
+XADD_ID_SMALL = "ERR The ID specified in XADD is equal or smaller than the target stream top item"
+XADD_EXHAUSTED = "ERR The stream has exhausted the last possible ID, unable to add more items"
+XADD_TOO_LARGE = "ERR Elements are too large to be stored"
+TRIM_BOTH = "ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
+TRIM_MAXLEN_NEGATIVE = "ERR The MAXLEN argument must be >= 0."
+TRIM_LIMIT_NEGATIVE = "ERR The LIMIT argument must be >= 0."
+TRIM_LIMIT_ALONE = "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
+TRIM_LIMIT_EXACT = "ERR syntax error, LIMIT cannot be used without the special ~ option"
+XTRIM_NO_STRATEGY = "ERR syntax error, XTRIM must be called with a trimming strategy"
+XSETID_NEGATIVE = "ERR entries_added must be positive"
+XSETID_BELOW_GIVEN = "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id"
+XSETID_BELOW_DELETED = "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id"
+XSETID_BELOW_TOP = "ERR The ID specified in XSETID is smaller than the target stream top item"
+XSETID_BELOW_LENGTH = "ERR The entries_added specified in XSETID is smaller than the target stream length"
+XREAD_NO_GROUP = "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead."
+XREAD_NO_NOACK = "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead."
+XREAD_NO_NEW = (
+    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+)
+XREADGROUP_NO_GROUP = "ERR Missing GROUP option for XREADGROUP"
+XREADGROUP_NO_DOLLAR = (
+    "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by "
+    "specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set."
+)
+XGROUP_NO_KEY = (
+    "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM "
+    "option to create an empty stream automatically."
+)
+XGROUP_ENTRIES_READ = "ERR value for ENTRIESREAD must be positive or -1"
+BUSYGROUP = "BUSYGROUP Consumer Group name already exists"
+CLAIM_COUNT = "ERR COUNT must be > 0"
+TIMEOUT_NOT_INTEGER = "ERR timeout is not an integer or out of range"
+
+
+def invalid_argument(what: str, name: str) -> str:
+    return f"ERR Invalid {what} argument for {name}"
+
+
+def no_group(key: bytes, group: bytes, context: str = "") -> str:
+    return f"NOGROUP No such key '{whole(key)}' or consumer group '{whole(group)}'{context}"
+
+
+def no_group_of_key(key: bytes, group: bytes) -> str:
+    return f"NOGROUP No such consumer group '{whole(group)}' for key name '{whole(key)}'"
+
+
+def unbalanced_streams(name: str, mark: str) -> str:
+    return f"ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{mark}' must be specified."
+
+
+def subcommand_syntax(container: str, sub: bytes) -> str:
+    return (
+        f"ERR unknown subcommand or wrong number of arguments for '{printable(sub)}'. "
+        f"Try {container.upper()} HELP."
+    )
+
+
+def whole(raw: bytes) -> str:
+    """Client bytes of any length for an error text."""
+    return printable(raw, len(raw))
+
+
+# HyperLogLogs
+
+NOT_HLL = "WRONGTYPE Key is not a valid HyperLogLog string value."
+CORRUPT_HLL = "INVALIDOBJ Corrupted HLL object detected"
+PFDEBUG_NO_KEY = "ERR The specified key does not exist"
+PFDEBUG_NOT_SPARSE = "ERR HLL encoding is not sparse"

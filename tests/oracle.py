@@ -66,7 +66,16 @@ class Wire:
 
 
 class Oracle(Wire):
-    """A connection to redis-server."""
+    """A connection to redis-server, and whatever was opened beside it."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.companions: list[Wire] = []
+
+    def close(self) -> None:
+        super().close()
+        for wire in self.companions:
+            wire.close()
 
 
 class Pair:
@@ -82,6 +91,7 @@ class Pair:
         self.ours: Client = harness.client
         self.oracle("CONFIG", "SET", "notify-keyspace-events", "KEA")
         self.listener = Wire(oracle.socket.getpeername()[1])
+        self.oracle.companions.append(self.listener)
         self.listener.send(encode(("PSUBSCRIBE", "__keyevent@*")))
         self.listener.read()
         harness.capture_all()

@@ -1,13 +1,7 @@
 """The commands, one file per family. Importing this package declares them all."""
 
-from ferrite_hooks.commands import (  # noqa: F401
-    client,
-    connection,
-    hashes,
-    introspection,
-    lists,
-    monitor,
-    pubsub,
-    strings,
-    transactions,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from math import ceil, isinf, isnan
+from math import ceil, inf, isinf
+from random import choices
 
 from ferrite_hooks.engine.command import COMMANDS, Argv
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.errors import (
+    INCREMENT_NAN,
     NOT_FLOAT,
     NOT_INTEGER,
+    OUT_OF_RANGE,
     SYNTAX,
     TIMEOUT_NEGATIVE,
     TIMEOUT_NOT_FLOAT,
@@ -18,10 +21,16 @@ from ferrite_hooks.errors import (
     invalid_expire,
 )
 from ferrite_hooks.resp.reply import Reply, Simple
+from ferrite_hooks.values import longdouble
+from ferrite_hooks.values.collections import Hash, Set, random_member, random_members
+from ferrite_hooks.values.longdouble import LongDouble
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
+SAMPLE_MAX = 10_000_000  # members that a negative count may ask for
 _INTEGER = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
-_FLOAT = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?|0[xX][0-9a-fA-F]+)\Z", re.IGNORECASE)
+_FLOAT = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)\Z", re.IGNORECASE)
+_HEX_FLOAT = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?\Z", re.IGNORECASE)
+_NOT_ZERO = re.compile(rb"[^ep]*[1-9]", re.IGNORECASE)
 
 
 def integer(raw: bytes, error: str = NOT_INTEGER) -> int:
@@ -33,17 +42,69 @@ def integer(raw: bytes, error: str = NOT_INTEGER) -> int:
     raise ReplyError(error)
 
 
+def strtod(raw: bytes) -> float | None:
+    """What C's strtod makes of a text without leading blanks: decimal, hexadecimal or inf, and ±inf for what is
+    too large. None for nan and for a text that it would not read to its end."""
+    if _FLOAT.match(raw):
+        return float(raw)
+    if _HEX_FLOAT.match(raw):
+        try:
+            return float.fromhex(raw.decode())
+        except OverflowError:
+            return -inf if raw[:1] == b"-" else inf
+    return None
+
+
 def double(raw: bytes, error: str = NOT_FLOAT) -> float:
-    """A double as Redis's strtod reads it: decimal, exponent, inf or hexadecimal; never nan, no blanks."""
-    if not _FLOAT.match(raw):
-        raise ReplyError(error)
-    try:
-        value = float(raw)
-    except ValueError:
-        value = float(int(raw, 16))
-    if isnan(value) or (isinf(value) and b"n" not in raw.lower()):
+    """A double as Redis reads it: decimal, hexadecimal or inf; never nan, no blanks, neither too large nor too
+    small for a double."""
+    value = strtod(raw)
+    if value is None or (isinf(value) and b"n" not in raw.lower()) or (value == 0 and _NOT_ZERO.match(raw)):
         raise ReplyError(error)
     return value
+
+
+def long_double(raw: bytes, error: str = NOT_FLOAT) -> LongDouble:
+    """An 80-bit long double as C's strtold reads it: what INCRBYFLOAT computes with."""
+    try:
+        return longdouble.parse(raw)
+    except ValueError:
+        raise ReplyError(error)
+
+
+def is_infinite(value: LongDouble) -> bool:
+    return value[1] == longdouble.INFINITE
+
+
+def add_long_doubles(augend: LongDouble, addend: LongDouble) -> bytes:
+    """The sum as INCRBYFLOAT and HINCRBYFLOAT store it: at most 17 decimals, no exponent, no trailing zeros.
+
+    Raises ReplyError when it is infinite."""
+    try:
+        return longdouble.text(longdouble.add(augend, addend))
+    except OverflowError:
+        raise ReplyError(INCREMENT_NAN)
+
+
+def sample_count(raw: bytes) -> int:
+    """The count of HRANDFIELD and its like; negative: members may be repeated."""
+    count = integer(raw)
+    if count == I64_MIN:
+        raise ReplyError(f"{OUT_OF_RANGE}, value must between {-I64_MAX} and {I64_MAX}")
+    return count
+
+
+def random_sample(value: Hash | Set, count: int) -> list[bytes]:
+    """Random fields or members: `count` different ones, or `-count` that may be repeated.
+
+    A reply is made whole in memory, so repetition is limited. Raises ReplyError beyond that."""
+    if count >= 0:
+        return random_members(value, count)
+    if -count > SAMPLE_MAX:
+        raise ReplyError(OUT_OF_RANGE)
+    if -count * 4 > len(value):
+        return choices(list(value), k=-count)
+    return [random_member(value) for _ in range(-count)]
 
 
 def block_deadline(engine: Engine, raw: bytes) -> int:

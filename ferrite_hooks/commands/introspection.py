@@ -18,7 +18,7 @@ from ferrite_hooks.engine.command import (
 )
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import SYNTAX, ReplyError
-from ferrite_hooks.resp.reply import NIL_ARRAY, Pairs, Reply, Simple
+from ferrite_hooks.resp.reply import Pairs, Reply, Simple
 
 container("COMMAND", "What the server knows of its commands.", group="server", since="2.8.13")
 COMMANDS[b"command"].arity = -1
@@ -57,7 +57,7 @@ def command_count(s: Session, argv: Argv) -> Reply:
 def command_info(s: Session, argv: Argv) -> Reply:
     if len(argv) == 2:
         return _all(s, argv)
-    return [NIL_ARRAY if made is None else describe(made) for made in map(_lookup, argv[2:])]
+    return [None if made is None else describe(made) for made in map(_lookup, argv[2:])]
 
 
 @command("COMMAND DOCS [command-name [command-name ...]]", "Documentation of commands.",

@@ -52,3 +52,8 @@ class Acl:
         s.user = self.default
         s.authenticated = self.default.nopass and self.default.enabled
         s.refresh()
+
+    def require_password(self, password: str) -> None:
+        """`requirepass`: the default user's only password; empty = none needed."""
+        self.default.nopass = not password
+        self.default.passwords = {sha256(password.encode()).hexdigest(): None} if password else {}

@@ -21,7 +21,8 @@ from ferrite_hooks.engine.keyspace import Database
 from ferrite_hooks.engine.pause import resume
 from ferrite_hooks.engine.pubsub import PubSub
 from ferrite_hooks.engine.session import Session
-from ferrite_hooks.engine.settings import SETTINGS
+from ferrite_hooks.engine.settings import initial
+from ferrite_hooks.engine.stats import Stats
 from ferrite_hooks.engine.timers import Timers
 from ferrite_hooks.engine.transactions import unwatch
 from ferrite_hooks.webhooks.model import Change, Written
@@ -47,6 +48,7 @@ class Engine:
         "drained_db",
         "effects",
         "error_replies",
+        "errors",
         "expired_keys",
         "expiry",
         "extensions",
@@ -77,6 +79,7 @@ class Engine:
         "slowlog_id",
         "special",
         "started_at",
+        "stats",
         "timers",
         "tracking",
         "transaction",
@@ -88,9 +91,10 @@ class Engine:
         self.clock = clock or Clock()
         self.started_at = self.clock.now
         self.timers = Timers(self.clock)
-        self.settings: dict[str, Any] = {name: row.default for name, row in SETTINGS.items()}
+        self.settings: dict[str, Any] = initial()  # by name, see settings.py
         self.dirty = 0  # counts changes; a command that moved it has written
         self.hits = self.misses = self.expired_keys = self.error_replies = 0
+        self.errors: dict[str, int] = {}  # error replies by code, for INFO errorstats
         self.loading = False
         self.audit: Any = None  # tests: sees every edit and commit
         self.tracking: Tracking | None = None  # the client-side caching table, while anyone uses it
@@ -118,11 +122,12 @@ class Engine:
         self.paused_all = False
         self.postponed: dict[Session, tuple[Wait, Argv]] = {}  # what CLIENT PAUSE holds, in order
         self.monitors: dict[Session, None] = {}
-        self.slow_ns = SETTINGS["slowlog-log-slower-than"].default * 1000
+        self.slow_ns = self.settings["slowlog-log-slower-than"] * 1000
         self.observe_ns = self.slow_ns  # a command that took as long is shown to `observe`
         self.slowlog: deque[SlowEntry] = deque()  # the latest first
         self.slowlog_id = 0
         self.host = Host()
+        self.stats = Stats()
         self.acl = Acl()
         self.pubsub = PubSub()
         self.expiry = Expiry(self)
@@ -254,3 +259,9 @@ class Engine:
             self.refresh()
         if self.tracking is not None:
             self.tracking.forget(s)
+
+    def count_error(self, text: str) -> None:
+        self.error_replies += 1
+        code = text.split(" ", 1)[0]
+        if code in self.errors or len(self.errors) < 128:
+            self.errors[code] = self.errors.get(code, 0) + 1

@@ -15,10 +15,15 @@ def _refuse(*_: Any) -> Any:
     raise ReplyError("ERR this server has no disk to do that on")
 
 
+def _agree(values: dict[str, Any]) -> None:
+    return None
+
+
 class Host:
     __slots__ = (
-        "build", "config_file", "connections_received", "fork", "input_bytes", "journal", "output_bytes",
-        "persistence", "port", "rejected_connections", "rewrite_config", "run_id", "save", "shutdown", "tls_port",
+        "build", "check_settings", "config_file", "connections_received", "fork", "input_bytes", "journal",
+        "output_bytes", "persistence", "port", "rejected_connections", "rewrite_config", "run_id", "save",
+        "settings_changed", "shutdown", "tls_port",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -32,5 +37,8 @@ class Host:
         self.save: Callable[[], None] = _refuse  # SAVE
         self.fork: Callable[[str], str] = _refuse  # BGSAVE, BGREWRITEAOF: takes which, returns what to say
         self.shutdown: Callable[[], None] = _refuse
+        # CONFIG SET: the first may refuse, the second is told
+        self.check_settings: Callable[[dict[str, Any]], None] = _agree
+        self.settings_changed: Callable[[dict[str, Any]], None] = _agree
         self.rewrite_config: Callable[[], None] = _refuse
         self.journal: Any = None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ferrite_hooks.errors import WRONGTYPE, ReplyError
 from ferrite_hooks.values.collections import Hash, List, Set
 from ferrite_hooks.values.index import Index
+from ferrite_hooks.values.raw import Raw
 from ferrite_hooks.values.stream import Stream
 from ferrite_hooks.values.zset import ZSet
 from ferrite_hooks.webhooks.model import Written
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
     from ferrite_hooks.engine.session import Session
 
-Value = Any  # bytes | Hash | List | Set | ZSet | Stream
+Value = Any  # bytes | Raw | Hash | List | Set | ZSet | Stream
 T = TypeVar("T")
 
 TYPE_NAMES: dict[type, str] = {
-    bytes: "string", Hash: "hash", List: "list", Set: "set", ZSet: "zset", Stream: "stream",
+    bytes: "string", Raw: "string", Hash: "hash", List: "list", Set: "set", ZSet: "zset", Stream: "stream",
 }  # fmt: skip
 SNAPSHOT_MAX = 64  # larger collections are told by type and length when they are deleted
 
@@ -69,16 +70,17 @@ class Database:
             return None
         self.engine.hits += 1
         if type(value) is not kind:
-            raise ReplyError(WRONGTYPE)
+            value = _as_string(value, kind)
         return value
 
     def edit(self, key: bytes, kind: type[T]) -> T | None:
-        """The live value, to be changed and then committed, or None. Raises WRONGTYPE."""
+        """The live value, to be changed and then committed, or None; of a string that is not Raw yet, a Raw copy.
+        Raises WRONGTYPE."""
         value = self.find(key)
         if value is None:
             return None
         if type(value) is not kind:
-            raise ReplyError(WRONGTYPE)
+            value = _as_string(value, kind)
         if self.engine.audit is not None:
             self.engine.audit.opened(self, key)
         return value
@@ -261,11 +263,20 @@ class Database:
         return self.keys_index
 
 
+def _as_string(value: Value, kind: type) -> Any:
+    """A copy of a string as the other of the two types that strings have. Raises WRONGTYPE."""
+    if (kind is bytes and type(value) is Raw) or (kind is Raw and type(value) is bytes):
+        return kind(value)
+    raise ReplyError(WRONGTYPE)
+
+
 def snapshot(value: Value | None) -> Written:
     """What webhooks show of a value that is about to go: all of it, or a stub when it is a large
     collection."""
     if value is None or type(value) is bytes:
         return value
+    if type(value) is Raw:
+        return bytes(value)
     name, size = TYPE_NAMES[type(value)], len(value)
     if size > SNAPSHOT_MAX or type(value) is Stream:
         return ("stub", name, size)

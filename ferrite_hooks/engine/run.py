@@ -44,7 +44,7 @@ def run(s: Session, argv: Argv) -> Reply:
         called = True
         reply = call(s, command, argv)
     except ReplyError as error:
-        engine.error_replies += 1
+        engine.count_error(error.text)
         if s.queue is not None and not called:
             s.queue_broken = True  # refused before it could be queued: EXEC will abort
         reply = error

@@ -1,40 +1,88 @@
-"""The parameters of CONFIG GET and CONFIG SET: one row each, with Redis's names, units and checks.
+"""The parameters of CONFIG GET and CONFIG SET, under Redis's names.
 
-A parameter lives in `Engine.settings` under its name as a plain Python value; what the hot path needs is
-copied to an engine attribute by the row's `apply`. Rows that only describe the process (`port`, `dir`) are
-marked immutable.
+Most are keys of our own configuration (`config_keys.Key.redis` says which); `webhooks.*` and `journal.*` keys
+that Redis has no name for go by their full names. The rows below exist only in Redis, because clients and
+tools set them. A parameter's value lives in `Engine.settings`; what the hot path needs is copied to an engine
+attribute by APPLY.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ferrite_hooks.config import KEYS, REDIS_NAMES
+from ferrite_hooks.config_keys import Key, Value
 from ferrite_hooks.engine.pubsub import notify_flags
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
 
-Apply = Callable[["Engine", Any], None]
+
+def _row(name: str, default: Value, help: str, **facts: Any) -> Key:
+    return Key(name, default, help, redis=name, live=True, **facts)
 
 
-def _nothing(engine: Engine, value: Any) -> None:
-    return None
+_REDIS_ONLY = (
+    _row("list-compress-depth", 0, "Accepted; lists are not compressed", low=0),
+    _row("set-max-listpack-entries", 128, "Larger sets are hashtable", low=0),
+    _row("set-max-listpack-value", 64, "Sets with longer members are hashtable", low=0),
+    _row("lazyfree-lazy-user-del", False, "Accepted; freeing is the same either way"),
+    _row("lazyfree-lazy-user-flush", False, "Accepted; freeing is the same either way"),
+    _row("lazyfree-lazy-server-del", False, "Accepted; freeing is the same either way"),
+    _row("lazyfree-lazy-expire", False, "Accepted; freeing is the same either way"),
+    _row("lazyfree-lazy-eviction", False, "Accepted; freeing is the same either way"),
+    _row("activedefrag", False, "Accepted; Python's allocator does not defragment"),
+    _row("active-expire-effort", 1, "Accepted; expiry follows a heap and needs no effort", low=1, high=10),
+    _row("hz", 10, "Accepted; timers are exact", low=1, high=500),
+    _row("dynamic-hz", True, "Accepted; timers are exact"),
+    _row("acllog-max-len", 128, "Entries that ACL LOG keeps", low=0),
+    _row("acl-pubsub-default", "resetchannels", "Channels of new users", choices=("allchannels", "resetchannels")),
+    _row("tracking-table-max-keys", 1_000_000, "Most keys that client-side caching remembers", low=0),
+    _row("latency-tracking", True, "Whether INFO latencystats is kept"),
+    _row("latency-tracking-info-percentiles", "50 99 99.9", "Percentiles of INFO latencystats"),
+    _row("lfu-log-factor", 10, "How slowly the access counter grows", low=0),
+    _row("lfu-decay-time", 1, "Minutes after which the access counter is halved", low=0),
+    _row("maxmemory-clients", "0", "Accepted; output limits bound each client"),
+    _row("close-on-replica-write", True, "Accepted; there are no replicas"),
+    _row("replica-serve-stale-data", True, "Accepted; there are no replicas"),
+    _row("replica-read-only", True, "Accepted; there are no replicas"),
+    _row("min-replicas-to-write", 0, "Accepted; there are no replicas", low=0),
+    _row("min-replicas-max-lag", 10, "Accepted; there are no replicas", low=0),
+    _row("repl-backlog-size", 1 << 20, "Accepted; there are no replicas", unit="bytes", low=1),
+    _row("repl-diskless-sync", True, "Accepted; there are no replicas"),
+    _row("stop-writes-on-bgsave-error", True, "Accepted; a journal that cannot be written stops writes"),
+    _row("auto-aof-rewrite-percentage", 100, "Accepted; see journal.compact_percentage", low=0),
+    _row("no-appendfsync-on-rewrite", False, "Accepted; fsync is never left out"),
+    _row("rdbchecksum", True, "Accepted; snapshots always carry a checksum"),
+    _row("sanitize-dump-payload", "yes", "Payloads are always checked", choices=("yes", "no", "clients")),
+    _row("propagation-error-behavior", "ignore", "Accepted", choices=("ignore", "panic", "panic-on-replicas")),
+    _row("oom-score-adj", "no", "Accepted", choices=("yes", "no", "relative", "absolute")),
+    _row("shutdown-timeout", 10, "Accepted; see webhooks.delivery.shutdown_ms", low=0),
+    _row("cluster-enabled", False, "A stand-alone server"),
+)
+
+# Redis's older names for the same parameter
+ALIASES = {
+    "hash-max-ziplist-entries": "hash-max-listpack-entries",
+    "hash-max-ziplist-value": "hash-max-listpack-value",
+    "zset-max-ziplist-entries": "zset-max-listpack-entries",
+    "zset-max-ziplist-value": "zset-max-listpack-value",
+    "list-max-ziplist-size": "list-max-listpack-size",
+    "lua-time-limit": "busy-reply-threshold",
+    "slave-serve-stale-data": "replica-serve-stale-data",
+    "slave-read-only": "replica-read-only",
+    "min-slaves-to-write": "min-replicas-to-write",
+    "min-slaves-max-lag": "min-replicas-max-lag",
+}
+_OURS = {key.name: key for key in KEYS.values() if not key.redis and not key.name.startswith("server.")}
+SETTINGS: dict[str, Key] = {**REDIS_NAMES, **{key.name: key for key in _REDIS_ONLY}, **_OURS}
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """`kind`: int, memory (bytes, accepts kb/mb/gb), bool (yes/no), str, enum, or a family of its own."""
-
-    name: str
-    default: Any
-    kind: str
-    choices: tuple[str, ...] = ()
-    low: int = 0
-    high: int = 2**63 - 1
-    immutable: bool = False
-    apply: Apply = _nothing
+def initial(values: Mapping[str, Value] | None = None) -> dict[str, Any]:
+    """All settings with their defaults, or with the configuration's `values` by full name."""
+    given = values or {}
+    return {name: given.get(key.name, key.default) for name, key in SETTINGS.items()}
 
 
 def _slowlog(engine: Engine, value: int) -> None:
@@ -47,23 +95,16 @@ def _notify(engine: Engine, value: str) -> None:
     engine.observe_all()
 
 
-_ROWS = (
-    Setting("hash-max-listpack-entries", 128, "int"),
-    Setting("hash-max-listpack-value", 64, "int"),
-    Setting("list-max-listpack-size", -2, "int", low=-(2**31), high=2**31 - 1),
-    Setting("list-compress-depth", 0, "int"),
-    Setting("set-max-intset-entries", 512, "int"),
-    Setting("set-max-listpack-entries", 128, "int"),
-    Setting("set-max-listpack-value", 64, "int"),
-    Setting("zset-max-listpack-entries", 128, "int"),
-    Setting("zset-max-listpack-value", 64, "int"),
-    Setting("hll-sparse-max-bytes", 3000, "int"),
-    Setting("stream-node-max-bytes", 4096, "memory"),
-    Setting("stream-node-max-entries", 100, "int"),
-    Setting("proto-max-bulk-len", 512 * 1024 * 1024, "memory", low=1024 * 1024),
-    Setting("notify-keyspace-events", "", "notify", apply=_notify),
-    Setting("slowlog-log-slower-than", 10_000, "int", low=-1, apply=_slowlog),
-    Setting("slowlog-max-len", 128, "int"),
-)
+# what a new value means to a running engine; families add their own rows
+APPLY: dict[str, Callable[[Engine, Any], None]] = {
+    "slowlog-log-slower-than": _slowlog,
+    "notify-keyspace-events": _notify,
+}
 
-SETTINGS: dict[str, Setting] = {row.name: row for row in _ROWS}
+
+def change(engine: Engine, name: str, value: Any) -> None:
+    """Gives a setting a checked value and lets it take effect."""
+    engine.settings[name] = value
+    apply = APPLY.get(name)
+    if apply is not None:
+        apply(engine, value)

@@ -12,6 +12,7 @@ from typing import Any
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import (
     BigNumber,
+    Double,
     Encoded,
     Members,
     NilArray,
@@ -150,6 +151,7 @@ _OTHERS2: dict[type, Encode] = {
     Several: _several(encode2),
     Encoded: lambda out, value: out.append(value.wire),
     BigNumber: lambda out, value: _bulk(out, value.digits),
+    Double: lambda out, value: _bulk(out, value.digits),
     ReplyError: _error,
 }
 
@@ -170,5 +172,6 @@ _OTHERS3: dict[type, Encode] = {
     Several: _several(encode3),
     Encoded: lambda out, value: out.append(value.wire),
     BigNumber: lambda out, value: out.append(b"(%b\r\n" % value.digits),
+    Double: lambda out, value: out.append(b",%b\r\n" % value.digits),
     ReplyError: _error,
 }

@@ -98,6 +98,15 @@ class BigNumber:
         self.digits = digits
 
 
+class Double:
+    """A double whose digits the command chose: `,` in RESP3, a bulk string in RESP2."""
+
+    __slots__ = ("digits",)
+
+    def __init__(self, digits: bytes) -> None:
+        self.digits = digits
+
+
 OK: Final = Simple(b"OK")
 QUEUED: Final = Simple(b"QUEUED")
 PONG: Final = Simple(b"PONG")

@@ -1,14 +1,15 @@
 """One client's socket: bytes in, commands run, bytes out.
 
-A chunk's commands run in one go and their replies leave in one write, which happens after the tick's changes
-were journaled (`Tick`). A client that does not read is not read from; a blocked client's further commands
-wait until it is served.
+A chunk's commands run in one go and their replies leave in one write, after the tick's changes were journaled
+(see tick.py). A client that does not read is not read from, and what it has sent already waits, so nothing it
+does makes replies pile up.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from ferrite_hooks.engine.command import Argv
@@ -19,20 +20,22 @@ from ferrite_hooks.resp.parser import Parser
 from ferrite_hooks.resp.reply import NO_REPLY
 
 if TYPE_CHECKING:
-    from ferrite_hooks.server.tick import Tick
+    from ferrite_hooks.server.clients import Clients
 
-_READ_AHEAD = 1 << 20  # unread bytes of a blocked client after which its socket is left alone
+_TURN = 1024  # commands of one client before the others get their turn
+_WAITING_MAX = 4096  # commands read ahead of a client that is blocked or does not read
 
 
 class Connection(asyncio.Protocol):
     """asyncio's callbacks around a Session and a Parser."""
 
-    def __init__(self, tick: Tick) -> None:
-        self.tick = tick
+    def __init__(self, clients: Clients) -> None:
+        self.clients = clients
+        self.tick = clients.tick
         self.session: Session
         self.transport: asyncio.Transport
         self.parser: Parser
-        self.waiting: deque[Argv] = deque()  # commands that came while the client was blocked
+        self.waiting: deque[Argv] = deque()  # commands that were read but cannot run yet
         self.paused = False  # reading is paused
         self.full = False  # the peer does not read fast enough
         self.closed = False
@@ -41,23 +44,30 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.tick.welcome(self)
+        self.clients.welcome(self)
 
     def data_received(self, data: bytes) -> None:
-        s = self.session
+        s, parser = self.session, self.parser
+        if s.close_after_reply:
+            return
         s.last_at = s.engine.clock.tick()
-        commands = self.parser.feed(data)
-        if self.waiting or s.blocked is not None:
+        s.engine.host.input_bytes += len(data)
+        commands = parser.feed(data)
+        if self.waiting or s.blocked is not None or self.full or len(commands) > _TURN:
             self.waiting.extend(commands)
+            self.resume()
             self._hold()
-        else:
+        elif commands:
             self._run(commands)
-        self._after_parsing()
+        if parser.error is not None:
+            self._protocol_error(parser.error)
+        elif parser.buffered > self.clients.query_limit:
+            self.clients.drop(self, "query buffer limit")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self.waiting.clear()
-        self.tick.farewell(self)
+        self.clients.farewell(self)
 
     def pause_writing(self) -> None:
         self.full = True
@@ -65,13 +75,13 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.full = False
-        self._go_on()
+        self.resume()
 
     # -- running ---------------------------------------------------------------------------------------------
 
     def _run(self, commands: list[Argv]) -> None:
         s = self.session
-        for number, argv in enumerate(commands):
+        for number, argv in enumerate(commands, 1):
             reply = run(s, argv)
             if reply is not NO_REPLY:
                 if s.reply_mode == "on":
@@ -80,35 +90,32 @@ class Connection(asyncio.Protocol):
                     s.reply_mode = "on"
                     s.refresh()
             if s.blocked is not None or s.close_after_reply:
-                self.waiting.extend(commands[number + 1 :])
+                self.waiting.extendleft(reversed(commands[number:]))
                 break
         self.tick.post(self)
 
     def resume(self) -> None:
-        """After a blocked command was answered: the commands behind it."""
-        if self.waiting and self.session.blocked is None and not self.closed and not self.session.close_after_reply:
-            commands = list(self.waiting)
-            self.waiting.clear()
+        """Runs what waits, as far as it may."""
+        s = self.session
+        if self.waiting and s.blocked is None and not (self.full or self.closed or s.close_after_reply):
+            commands = list(islice(self.waiting, _TURN))
+            for _ in commands:
+                self.waiting.popleft()
             self._run(commands)
-        self._go_on()
-
-    def _after_parsing(self) -> None:
-        parser, s = self.parser, self.session
-        if parser.error is not None and not s.close_after_reply:
-            s.encode(s.out, ReplyError(f"ERR Protocol error: {parser.error}"))
-            s.close_after_reply = True
-            self.tick.post(self)
-        elif parser.buffered > self.tick.query_limit:
-            self.tick.log_close(self, "query buffer limit")
-            self.transport.abort()
+            if self.waiting:
+                self.tick.loop.call_soon(self.resume)
+        if self.paused and not self.full and not self.closed and len(self.waiting) < _WAITING_MAX:
+            self.paused = False
+            self.transport.resume_reading()
 
     def _hold(self) -> None:
-        too_much = len(self.waiting) > 1024 or self.parser.buffered > _READ_AHEAD
-        if not self.paused and not self.closed and (self.full or too_much):
+        if not self.paused and not self.closed and (self.full or len(self.waiting) >= _WAITING_MAX):
             self.paused = True
             self.transport.pause_reading()
 
-    def _go_on(self) -> None:
-        if self.paused and not self.full and not self.closed and len(self.waiting) <= 1024:
-            self.paused = False
-            self.transport.resume_reading()
+    def _protocol_error(self, error: str) -> None:
+        s = self.session
+        if not s.close_after_reply:
+            s.encode(s.out, ReplyError(f"ERR Protocol error: {error}"))
+            s.close_after_reply = True
+            self.tick.post(self)

@@ -20,7 +20,8 @@ class ListenError(Exception):
 
 
 def bind_tcp(addresses: Sequence[str], port: int, backlog: int) -> list[socket.socket]:
-    """Listening sockets for each address. One with a leading `-` may be missing on this machine, as in redis.conf.
+    """Listening sockets for each address. One with a leading `-` may be missing on this machine, as in
+    redis.conf.
 
     Port 0 picks one free port for all of them. Raises ListenError.
     """
@@ -86,7 +87,8 @@ def bind_unix(path: str, mode: int, backlog: int) -> socket.socket:
 
 
 def tls_context(cert: str, key: str, ca: str, auth_clients: str) -> ssl.SSLContext:
-    """A server context from PEM files. `auth_clients`: yes, no or optional. Raises ListenError naming the file."""
+    """A server context from PEM files. `auth_clients`: yes, no or optional. Raises ListenError naming the
+    file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for what, path in (("tls_cert_file", cert), ("tls_key_file", key or cert), ("tls_ca_cert_file", ca)):

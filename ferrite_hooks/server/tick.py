@@ -13,11 +13,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ferrite_hooks.engine.blocking import unblock
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.engine.session import Session
-from ferrite_hooks.resp.parser import Parser
 from ferrite_hooks.server.connection import Connection
+from ferrite_hooks.store.journal import JournalError
 from ferrite_hooks.webhooks.model import Change
 
 log = logging.getLogger("ferrite_hooks.server")
@@ -28,9 +26,11 @@ RETRY_SECONDS = 0.2  # between attempts to append what the disk has refused
 class JournalLike(Protocol):
     """What a tick needs of a journal; see store/journal.py."""
 
+    last_frame: int
+
     def append(self, commands: Sequence[Any], changes: Sequence[Any], notes: Sequence[Any]) -> int: ...
 
-    def when_durable(self, frame: int, callback: Callable[[], None]) -> None: ...
+    def when_durable(self, frame: int, callback: Callable[[str], object]) -> None: ...
 
 
 class Frame:
@@ -54,36 +54,12 @@ class Tick:
         self.journal: JournalLike | None = None
         self.always = False  # fsync always: replies wait for the disk
         self.accept: Callable[[list[Change]], None] = lambda changes: None  # the webhooks' entrance
-        self.query_limit = 1 << 30
-        self.output_limits: Callable[[Connection], bool] = lambda connection: False
-        self.max_bulk = 512 * 1024 * 1024
-        self.connections: dict[int, Connection] = {}
         self._talking: dict[Connection, None] = {}
         self._notes: list[Any] = []
         self._scheduled = False
         self._held: list[Frame] = []  # frames that the disk has refused, oldest first
         self._unsynced = 0  # frames that wait for fsync
         engine.on_pending = self.schedule
-
-    # -- connections -----------------------------------------------------------------------------------------
-
-    def welcome(self, connection: Connection) -> None:
-        transport = connection.transport
-        session = Session(self.engine, _address(transport, "peername"), _address(transport, "sockname"))
-        session.wake = lambda: self.woken(connection)
-        session.close = lambda: self.close(connection)
-        connection.session = session
-        connection.parser = Parser(self.max_bulk)
-        connection.parser.authenticated = session.authenticated
-        self.engine.sessions[session.id] = session
-        self.connections[session.id] = connection
-
-    def farewell(self, connection: Connection) -> None:
-        session = connection.session
-        self.connections.pop(session.id, None)
-        self._talking.pop(connection, None)
-        self.engine.forget(session)
-        unblock(session)
 
     def woken(self, connection: Connection) -> None:
         """A session got something to say outside its own command, or was unblocked."""
@@ -92,16 +68,8 @@ class Tick:
             self.loop.call_soon(connection.resume)
         self.schedule()
 
-    def close(self, connection: Connection) -> None:
-        """Closes after what has been said is sent."""
-        connection.session.close_after_reply = True
-        self._talking[connection] = None
-        self.schedule()
-
-    def log_close(self, connection: Connection, why: str) -> None:
-        log.warning("closing client id=%d addr=%s: %s", connection.session.id, connection.session.addr, why)
-
-    # -- the tick --------------------------------------------------------------------------------------------
+    def forget(self, connection: Connection) -> None:
+        self._talking.pop(connection, None)
 
     def post(self, connection: Connection) -> None:
         """A connection has run commands. Replies that depend on nothing unjournaled leave at once."""
@@ -143,19 +111,21 @@ class Tick:
 
     def _append(self, frame: Frame) -> bool:
         assert self.journal is not None
+        number = self.journal.last_frame
         try:
-            number = self.journal.append(frame.effects, frame.changes, frame.notes)
-        except OSError as error:
+            if frame.effects or frame.changes or frame.notes:  # else it only waits behind earlier ones
+                number = self.journal.append(frame.effects, frame.changes, frame.notes)
+        except JournalError as error:
             if not self.engine.write_error:
                 log.error("the journal cannot be written: %s; writes are refused until it can", error)
-                self.engine.write_error = error.strerror or str(error)
+                self.engine.write_error = str(error)
                 self.engine.refresh()
             self._held.insert(0, frame)
             self.loop.call_later(RETRY_SECONDS, self._retry)
             return False
         if self.always:
             self._unsynced += 1
-            self.journal.when_durable(number, lambda: self._durable(frame))
+            self.journal.when_durable(number, lambda error: self._durable(frame, error))
         else:
             self._release(frame)
         return True
@@ -168,9 +138,18 @@ class Tick:
         self.engine.write_error = ""
         self.engine.refresh()
 
-    def _durable(self, frame: Frame) -> None:
+    def _durable(self, frame: Frame, error: str) -> None:
         self._unsynced -= 1
-        self._release(frame)
+        if not error:
+            self._release(frame)
+            return
+        # Whether these writes will survive is unknown, so they are neither confirmed nor denied.
+        log.critical("%s; clients that wait for it are disconnected, writes are refused until a restart", error)
+        self.engine.write_error = error
+        self.engine.refresh()
+        for connection, data in frame.replies:
+            if data:
+                connection.clients.drop(connection, "its writes could not be made durable")
 
     def _release(self, frame: Frame) -> None:
         for connection, data in frame.replies:
@@ -198,16 +177,6 @@ class Tick:
     def _after_write(self, connection: Connection) -> None:
         if connection.session.close_after_reply and not connection.closed and not connection.session.out:
             connection.transport.close()
-        elif connection.full and self.output_limits(connection):
-            self.log_close(connection, "output buffer limit")
-            connection.transport.abort()
+        elif connection.full and connection.clients.over_output_limit(connection):
+            connection.clients.drop(connection, "output buffer limit")
 
-
-def _address(transport: asyncio.Transport, which: str) -> str:
-    name = transport.get_extra_info(which)
-    if isinstance(name, tuple):
-        host, port = name[0], name[1]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if isinstance(name, bytes):
-        name = name.decode(errors="replace")
-    return f"{name or 'unixsocket'}:0"

@@ -1,14 +1,20 @@
 """The three collections that a Python built-in already is: hash, list and set.
 
 Each is a thin subclass, so that a value's Python type is its Redis type, with room for what Redis keeps
-beside the elements. Sorted sets and streams have files of their own.
+beside the elements. Sorted sets and streams have files of their own. `values.encoding` says which encoding
+Redis would have chosen; `big` is its memory.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+from random import random, sample
 
 from ferrite_hooks.values.index import Index
+
+SMALL = 256  # members: up to here walking to a random one beats keeping an index
 
 
 class Hash(dict[bytes, bytes]):
@@ -16,15 +22,46 @@ class Hash(dict[bytes, bytes]):
 
     __slots__ = ("big", "index")
 
-    def __init__(self) -> None:
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(fields)
         self.index: Index | None = None
         self.big = False  # has outgrown Redis's compact encoding; never goes back
 
+    def copy(self) -> Hash:
+        twin = Hash(self.items())
+        twin.big = self.big
+        return twin
+
 
 class List(deque[bytes]):
-    """Elements from left to right; both ends are O(1)."""
+    """Elements from left to right; both ends are O(1), the middle is reached from the nearer end."""
 
-    __slots__ = ()
+    __slots__ = ("big",)
+
+    def __init__(self, elements: Iterable[bytes] = ()) -> None:
+        super().__init__(elements)
+        self.big = False  # was last seen as a quicklist
+
+    def copy(self) -> List:
+        twin = List(self)
+        twin.big = self.big
+        return twin
+
+    def span(self, start: int, stop: int) -> list[bytes]:
+        """The elements of `range(start, stop)`, which must lie within the list."""
+        size, before, after = stop - start, start, len(self) - stop
+        if size * 256 < min(before, after):  # few and far from both ends: seek each, block by block
+            return [self[i] for i in range(start, stop)]
+        if before <= after:
+            return list(islice(self, start, stop))
+        found = list(islice(reversed(self), after, after + size))
+        found.reverse()
+        return found
+
+    def cut(self, count: int, left: bool) -> list[bytes]:
+        """Takes `count` elements off one end, outermost first; the list must have as many."""
+        take = self.popleft if left else self.pop
+        return [take() for _ in range(count)]
 
 
 class Set(set[bytes]):
@@ -32,6 +69,40 @@ class Set(set[bytes]):
 
     __slots__ = ("big", "index")
 
-    def __init__(self) -> None:
+    def __init__(self, members: Iterable[bytes] = ()) -> None:
+        super().__init__(members)
         self.index: Index | None = None
         self.big = 0  # 0 intset, 1 listpack, 2 hashtable: encodings only ever grow
+
+    def copy(self) -> Set:
+        twin = Set(self)
+        twin.big = self.big
+        return twin
+
+
+def index_of(value: Hash | Set) -> Index:
+    """The value's index, made if it has none; from then on whoever changes the members must tell it."""
+    if value.index is None:
+        value.index = Index(value, len(value))
+    return value.index
+
+
+def random_member(value: Hash | Set) -> bytes:
+    """A field or member, each equally likely. The collection must not be empty."""
+    if value.index is None and len(value) <= SMALL:
+        return next(islice(value, int(random() * len(value)), None))
+    return index_of(value).random()
+
+
+def random_members(value: Hash | Set, count: int) -> list[bytes]:
+    """`count` different fields or members (all of them, if there are no more), every choice equally likely."""
+    size = len(value)
+    if count >= size:
+        return list(value)
+    if count * 4 > size or size <= SMALL:
+        return sample(list(value), count)
+    index = index_of(value)
+    found: dict[bytes, None] = {}
+    while len(found) < count:
+        found[index.random()] = None
+    return list(found)

@@ -10,12 +10,11 @@ collection's owner keeps it up with `add` and `discard`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from random import randrange
+from random import random
 
 _BITS = 48  # of the hash that place a member; cursors stay below 2**48
 _MASK = (1 << _BITS) - 1
 _PER_BUCKET = 8
-_SLOTS = 16 * _PER_BUCKET  # more than any bucket holds, but for a chance not worth counting
 
 
 def _place(member: bytes) -> int:
@@ -26,7 +25,7 @@ def _place(member: bytes) -> int:
 class Index:
     """Buckets over members; `size` is kept by add/discard."""
 
-    __slots__ = ("_buckets", "_shift", "size")
+    __slots__ = ("_buckets", "_longest", "_shift", "size")
 
     def __init__(self, members: Iterable[bytes], expected: int) -> None:
         self._build(members, expected)
@@ -40,10 +39,13 @@ class Index:
             buckets[(hash(member) & _MASK) >> shift].append(member)
             self.size += 1
         self._buckets = buckets
+        self._longest = max(map(len, buckets))  # at least the length of every bucket
 
     def add(self, member: bytes) -> None:
         """Adds a member that is not there yet."""
-        self._buckets[_place(member) >> self._shift].append(member)
+        bucket = self._buckets[_place(member) >> self._shift]
+        bucket.append(member)
+        self._longest = max(self._longest, len(bucket))
         self.size += 1
         if self.size > 4 * _PER_BUCKET * len(self._buckets):
             self._build([m for bucket in self._buckets for m in bucket], self.size)
@@ -53,7 +55,7 @@ class Index:
         if member in bucket:
             bucket.remove(member)
             self.size -= 1
-            if self.size * 4 < len(self._buckets):
+            if self.size < 2 * len(self._buckets) > 2:
                 self._build([m for bucket in self._buckets for m in bucket], self.size)
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
@@ -72,9 +74,9 @@ class Index:
 
     def random(self) -> bytes:
         """One member, each equally likely. The index must not be empty."""
-        buckets = self._buckets
+        buckets, end, longest = self._buckets, len(self._buckets), self._longest
         while True:  # a random slot of a random bucket, until there is a member in it
-            bucket = buckets[randrange(len(buckets))]
-            slot = randrange(_SLOTS)
+            bucket = buckets[int(random() * end)]
+            slot = int(random() * longest)
             if slot < len(bucket):
                 return bucket[slot]

@@ -107,7 +107,10 @@ def _signed(delta: int) -> int:
 
 
 class Node:
-    """A run of entries. Never empty: with its last live entry the node goes."""
+    """A run of entries. Never empty: with its last entry the node goes.
+
+    (Redis keeps a node whose entries were all deleted by XDEL and then MINID; only XINFO's count of nodes shows it.)
+    """
 
     __slots__ = ("deleted", "entries", "ids", "last", "master", "names", "size")
 

@@ -19,14 +19,22 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
+from ferrite_hooks.values.index import Index
+
 
 class ZSet:
-    """Members (bytes) with scores (float, never NaN). `scores` may be read from outside, never written."""
+    """Members (bytes) with scores (float, never NaN). `scores` may be read from outside, never written.
 
-    __slots__ = ("_moved", "_order", "scores")
+    `ZSet(scores)` takes the dict over. `index` serves ZSCAN and ZRANDMEMBER and exists only once one was asked
+    for (`hashed`); `big` says that Redis would have given up its compact encoding, for which there is no way
+    back."""
 
-    def __init__(self) -> None:
-        self.scores: dict[bytes, float] = {}
+    __slots__ = ("_moved", "_order", "big", "index", "scores")
+
+    def __init__(self, scores: dict[bytes, float] | None = None) -> None:
+        self.scores: dict[bytes, float] = {} if scores is None else scores
+        self.big = False
+        self.index: Index | None = None
         self._order: Any = None  # SortedList of (score, member), or None
         self._moved: dict[bytes, float | None] = {}  # member -> its score in _order, None = not in it
 
@@ -40,13 +48,16 @@ class ZSet:
     def __contains__(self, member: bytes) -> bool:
         return member in self.scores
 
+    def __repr__(self) -> str:
+        return f"ZSet({self.scores!r})"
+
     def items(self) -> ItemsView[bytes, float]:
         """(member, score) pairs, in no order that means anything."""
         return self.scores.items()
 
     def copy(self) -> ZSet:
-        twin = ZSet()
-        twin.scores = self.scores.copy()
+        twin = ZSet(self.scores.copy())
+        twin.big = self.big
         return twin
 
     # -- one member
@@ -63,7 +74,11 @@ class ZSet:
         self.scores[member] = score
         if self._order is not None:
             self._note(member, old)
-        return old is None
+        if old is not None:
+            return False
+        if self.index is not None:
+            self.index.add(member)
+        return True
 
     def remove(self, member: bytes) -> bool:
         """Returns whether the member was there."""
@@ -72,6 +87,8 @@ class ZSet:
             return False
         if self._order is not None:
             self._note(member, old)
+        if self.index is not None:
+            self.index.discard(member)
         return True
 
     def pop(self, count: int = 1, highest: bool = False) -> list[tuple[bytes, float]]:
@@ -82,6 +99,8 @@ class ZSet:
         for _ in range(min(count, len(scores))):
             member = order.pop(end)[1]
             popped.append((member, scores.pop(member)))
+            if self.index is not None:
+                self.index.discard(member)
         return popped
 
     # -- positions
@@ -121,7 +140,15 @@ class ZSet:
         stop = len(self.scores) if high is None else self._below_member(high, not high_open)
         return start, max(start, stop)
 
-    # -- the index
+    # -- by hash
+
+    def hashed(self) -> Index:
+        """Random access and scanning, in no order that means anything."""
+        if self.index is None:
+            self.index = Index(self.scores, len(self.scores))
+        return self.index
+
+    # -- the order
 
     def _below_score(self, score: float, inclusive: bool) -> int:
         """How many members have a lower score, or with `inclusive` a lower or equal one."""

@@ -51,7 +51,7 @@ def failed(circuit: Circuit, webhook: Webhook, now: int, was_probe: bool) -> Cir
     """A request has failed. One that was under way when the circuit opened does not move the next probe."""
     failures = circuit.failures + 1
     since = circuit.failing_since or now
-    if was_probe:
+    if was_probe and circuit.open:
         interval = min(circuit.interval_ms * 2, max(webhook.max_retry_delay_ms, webhook.retry_delay_ms))
         return Circuit(failures, since, now + interval, interval)
     if circuit.open:

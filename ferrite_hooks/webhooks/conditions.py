@@ -90,7 +90,7 @@ def _plain(written: Written) -> Any:
     kind, items = written[0], written[1]
     if kind == "json":
         try:
-            return orjson.loads(items)  # type: ignore[arg-type]
+            return orjson.loads(items)
         except orjson.JSONDecodeError:
             return None
     if kind in ("hash", "zset"):
@@ -98,7 +98,7 @@ def _plain(written: Written) -> Any:
     if kind == "stream":
         return {"id": items[0], "fields": _pairs(items[1:])}
     if kind == "stub":
-        return {"type": items, "length": written[2]}  # type: ignore[misc]
+        return {"type": items, "length": written[2]}
     return items
 
 

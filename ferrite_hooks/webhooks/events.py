@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from ferrite_hooks import glob
+
 _NOTIFICATIONS = {
     "string": "set setrange incrby incrbyfloat append setbit pfadd",
     "list": "lpush rpush lpop rpop linsert lset lrem ltrim sortstore",
@@ -24,11 +26,11 @@ _NOTIFICATIONS = {
     " xgroup-setid",
     # Redis files "expired" and "evicted" under classes of their own and has no notification for a flush;
     # to a webhook they are things that happen to keys of any type.
-    "generic": "del expire persist rename_from rename_to restore copy_to move_from move_to"
-    " expired evicted flush",
+    # "rename_to" is not here: a rename is one event, of the old name.
+    "generic": "del expire persist rename_from restore copy_to move_from move_to expired evicted flushdb",
 }
 
-# Notification -> its class. Everything that can change a key is here ("new" and "keymiss" change nothing).
+# Notification -> its class. No webhook hears of others ("new" and "keymiss" change nothing).
 CLASS_OF: dict[str, str] = {name: cls for cls, names in _NOTIFICATIONS.items() for name in names.split()}
 
 # Wide name -> the notifications that count as it. A store command (ZUNIONSTORE, SORT … STORE) sets elements
@@ -38,7 +40,7 @@ WIDE: dict[str, frozenset[str]] = {
     "DEL": frozenset({"del"}),
     "EXPIRE": frozenset({"expired"}),
     "TTL": frozenset({"expire", "persist"}),
-    "RENAME": frozenset({"rename_from", "rename_to"}),
+    "RENAME": frozenset({"rename_from"}),
     "LPUSH": frozenset({"lpush"}),
     "RPUSH": frozenset({"rpush", "sortstore"}),
     "HSET": frozenset({"hset", "hincrby", "hincrbyfloat"}),
@@ -49,10 +51,13 @@ WIDE: dict[str, frozenset[str]] = {
     ),
     "XADD": frozenset({"xadd"}),
     "EVICT": frozenset({"evicted"}),
-    "FLUSH": frozenset({"flush"}),
+    "FLUSH": frozenset({"flushdb"}),
 }
 
-ALIASES = {"EXPIRED": "EXPIRE", "EVICTED": "EVICT", "RENAME_FROM": "RENAME", "RENAME_TO": "RENAME"}
+ALIASES = {
+    "EXPIRED": "EXPIRE", "EVICTED": "EVICT", "FLUSHDB": "FLUSH", "FLUSHALL": "FLUSH",
+    "RENAME_FROM": "RENAME", "RENAME_TO": "RENAME",
+}  # fmt: skip
 
 _WIDE_NAME = {notification: wide for wide, narrow in WIDE.items() for notification in narrow}
 
@@ -132,24 +137,7 @@ def notifications(events: tuple[str, ...]) -> frozenset[str]:
 def selects(events: tuple[str, ...], event: str) -> bool:
     """Whether a webhook with these `events` (from parse_events) wants `event`: a notification name, or an
     application event."""
-    if event in CLASS_OF:
+    if "." not in event:
         return event in notifications(events)
     everything = "*" in events and not event.startswith("webhook.")
-    return everything or any("." in glob and _glob(glob, event) for glob in events)
-
-
-def _glob(pattern: str, name: str) -> bool:
-    """`*` stands for any run of characters. Linear in both lengths, whatever the pattern."""
-    head, *rest = pattern.split("*")
-    if not rest:
-        return pattern == name
-    *middle, tail = rest
-    if len(name) < len(head) + len(tail) or not (name.startswith(head) and name.endswith(tail)):
-        return False
-    at, end = len(head), len(name) - len(tail)
-    for piece in middle:
-        at = name.find(piece, at, end)
-        if at < 0:
-            return False
-        at += len(piece)
-    return True
+    return everything or any("." in name and glob.matches(name.encode(), event.encode()) for name in events)

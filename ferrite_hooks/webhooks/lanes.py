@@ -39,13 +39,14 @@ class Pending:
 class Parcel:
     """What goes out in one request: one event, or a batch of one lane's first events; the same at every retry."""
 
-    __slots__ = ("attempt", "events", "probe", "spent")
+    __slots__ = ("attempt", "due", "events", "probe", "spent")
 
     def __init__(self, events: list[Pending]) -> None:
         self.events = events
         self.attempt = 0  # requests so far
         self.spent = 0  # those of them that count against the retries: not the probes of an open circuit
         self.probe = False
+        self.due = 0  # unix ms of the next attempt, while it waits for that
 
     @property
     def positions(self) -> list[int]:
@@ -93,19 +94,22 @@ class Lanes:
 
     def add(self, change: Change, lane: Hashable, coalesced: int = 0) -> Pending:
         event = Pending(change, lane, coalesced)
+        self._append(event)
+        return event
+
+    def _append(self, event: Pending) -> None:
         if self.newest is None:
             self.oldest = event
         else:
             self.newest.newer, event.older = event, self.newest
         self.newest = event
         self._size += 1
-        tail = self._tails.get(lane)
-        self._tails[lane] = event
+        tail = self._tails.get(event.lane)
+        self._tails[event.lane] = event
         if tail is None:
             self._make_ready(event)
         else:
             tail.after, event.before = event, tail
-        return event
 
     def head(self) -> Pending | None:
         """The lane head that is to go next."""
@@ -178,8 +182,10 @@ class Lanes:
         events = list(self)
         self._clear()
         for event in events:
-            event.state = GONE
-            self.add(event.change, lane(event.change), event.coalesced)
+            event.lane = lane(event.change)
+            event.state = BEHIND
+            event.parcel = event.before = event.after = event.older = event.newer = None
+            self._append(event)
 
     def _make_ready(self, event: Pending) -> None:
         event.state = READY

@@ -68,10 +68,12 @@ def _group(serial: int, positions: Sequence[int]) -> str:
 
 def number(value: int | float) -> bytes:
     """A number as JSON.stringify spells it; a string where JavaScript or JSON has no exact number for it."""
+    if isinstance(value, int):
+        return b"%d" % value if abs(value) <= MAX_SAFE else b'"%d"' % value
     if not isfinite(value):
         return b'"nan"' if value != value else b'"inf"' if value > 0 else b'"-inf"'
-    if value == int(value) and (isinstance(value, int) or abs(value) < 1e21):
-        return b"%d" % int(value) if abs(value) <= MAX_SAFE else b'"%d"' % int(value)
+    if abs(value) < 1e21 and value == int(value):
+        return number(int(value))
     # Python and ECMAScript both write the shortest digits that read back; they differ in the exponents.
     text = repr(value)
     mantissa, found, exponent = text.partition("e")
@@ -215,7 +217,7 @@ def _shape(written: Written, text: Text) -> Any:
     kind: str = written[0]
     content: Any = written[1]
     if kind == "stub":
-        return {"type": content, "length": written[2]}  # type: ignore[misc]
+        return {"type": content, "length": written[2]}
     if kind == "key":
         return text(content)
     if kind == "json":

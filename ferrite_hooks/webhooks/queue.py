@@ -41,6 +41,13 @@ class Queue:
             self._latest.clear()
         self.webhook = webhook
 
+    def regroup(self) -> None:
+        """Gives every event its place under the present settings. Nothing may be in flight."""
+        if self._regroup:
+            self._regroup = False
+            self.lanes.regroup((lambda change: None) if self.webhook.batch else lane_of)
+        self._latest = {lane_of(e.change): e for e in self.lanes} if self.webhook.coalesce else {}
+
     # -- in ----------------------------------------------------------------------------------------------------
 
     def push(self, change: Change, coalesced: int = 0) -> Pending:
@@ -73,9 +80,7 @@ class Queue:
         if self._regroup:
             if self.in_flight:
                 return NEVER
-            self._regroup = False
-            self.lanes.regroup((lambda change: None) if webhook.batch else lane_of)
-            self._latest = {lane_of(e.change): e for e in self.lanes} if webhook.coalesce else {}
+            self.regroup()
         if self.in_flight >= webhook.concurrency:
             return NEVER
         head = self.lanes.head()

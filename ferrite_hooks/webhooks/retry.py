@@ -48,7 +48,7 @@ def decide(
         return Dead("the endpoint is gone (410)", disable=True)
     if attempt > webhook.max_retries:
         return Dead(f"retries exhausted: {describe(outcome)}")
-    delay = backoff_ms(webhook, attempt, multiplier) * (1 - JITTER + 2 * JITTER * random)
+    delay = backoff_ms(webhook, max(attempt, 1), multiplier) * (1 - JITTER + 2 * JITTER * random)
     delay = max(delay, retry_after_ms(outcome.retry_after, now))
     return RetryAt(now + max(1, int(min(delay, webhook.max_retry_delay_ms))))
 

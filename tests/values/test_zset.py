@@ -66,15 +66,18 @@ class Naive:
 @given(st.lists(st.one_of(writes, writes, questions), max_size=60))
 def test_answers_as_a_sorted_dict_does(steps: list[tuple]) -> None:
     zset, naive = ZSet(), Naive()
-    for name, *args in steps:
+    for step, (name, *args) in enumerate(steps):
         got, expected = getattr(zset, name)(*args), getattr(naive, name)(*args)
         if name == "span_by_score":
             start, stop = got
             assert stop - start == len(expected)
             got = set(zset.range(start, stop))
         assert got == expected, (name, args)
+        if step == 20:
+            zset.hashed()
         # repr tells -0.0 from 0.0
         assert sorted(map(repr, zset.items())) == sorted(map(repr, naive.scores.items()))
+    assert sorted(zset.hashed().scan(0, 1000)[1]) == sorted(naive.scores)
     assert zset.range(0, len(zset)) == naive.ordered()
     assert zset.range(0, len(zset), reverse=True) == naive.ordered(reverse=True)
 

@@ -19,7 +19,7 @@ from ferrite_hooks.webhooks.events import (
     [
         ("set", "SET"), ("incrby", "SET"), ("setbit", "SET"), ("pfadd", "SET"),
         ("del", "DEL"), ("expired", "EXPIRE"), ("expire", "TTL"), ("persist", "TTL"), ("evicted", "EVICT"),
-        ("rename_from", "RENAME"), ("flush", "FLUSH"), ("lpush", "LPUSH"), ("lpop", "LPOP"),
+        ("rename_from", "RENAME"), ("flushdb", "FLUSH"), ("lpush", "LPUSH"), ("lpop", "LPOP"),
         ("hincrbyfloat", "HSET"), ("hdel", "HDEL"), ("zincr", "ZADD"), ("zunionstore", "ZADD"),
         ("sinterstore", "SADD"), ("xadd", "XADD"), ("xgroup-create", "XGROUP-CREATE"),
         ("user.created", "user.created"),
@@ -59,8 +59,14 @@ def test_parsing_gives_canonical_names_once_in_order() -> None:
 
 
 def test_either_name_of_a_rename_selects_it() -> None:
-    for name in ("RENAME", "rename_from", "rename_to"):
+    for name in ("RENAME", "rename_from", "rename_to", "@generic", "*"):
         assert selects(parse_events([name]), "rename_from")
+        assert not selects(parse_events([name]), "rename_to"), "a rename would be told twice"
+
+
+def test_what_changes_nothing_is_never_selected() -> None:
+    for notification in ("new", "keymiss"):
+        assert not selects(("*",), notification)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_events_databases_and_status() -> None:
 def test_without_a_key() -> None:
     matcher = Matcher()
     matcher.set([hook(1), hook(2, patterns=(b"user:*",)), hook(3, patterns=(b"*",))])
-    assert matcher.match(0, "flush", None) == (1, 2, 3), "a flush concerns every key"
+    assert matcher.match(0, "flushdb", None) == (1, 2, 3), "a flush concerns every key"
     assert matcher.match(0, "user.created", None) == (1, 3)
 
 

@@ -101,7 +101,7 @@ def test_a_rename_gives_the_new_key() -> None:
 
 
 def test_nobody_caused_it_and_no_key() -> None:
-    event = body(change("flush", None, None, command="", client=0, ip=""))
+    event = body(change("flushdb", None, None, command="", client=0, ip=""))
     assert event["event"] == "FLUSH" and event["key"] is None
     assert [event["metadata"][name] for name in ("client_id", "source_ip", "command")] == [None] * 3
 
@@ -338,6 +338,7 @@ def test_what_is_not_json_is_refused(raw: bytes) -> None:
 def test_application_json_keeps_exact_what_javascript_cannot_hold() -> None:
     raw = b' {"id" : 12345678901234567890, "b":1.0, "9":null, "b":2, "s":"\\u00e9\\ud800"} '
     assert canonical_json(raw) == b'{"9":null,"id":"12345678901234567890","b":2,"s":"\xc3\xa9\\ud800"}'
+    assert canonical_json(b"-1" + b"0" * 998) == b'"-1' + b"0" * 998 + b'"'
     assert canonical_json(b"[" * 128 + b"]" * 128)
 
 

@@ -1,0 +1,3 @@
+from ferrite_hooks.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,403 @@
+"""The composition root: makes every part from the configuration and ties them together; nothing else sees all
+of it.
+
+Start: lock and read the journal, restore data and webhooks, listen, deliver. Stop: no new clients, requests
+in flight end (bounded), the journal is flushed. A start that cannot succeed raises StartError with one line
+for the user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ferrite_hooks.commands  # noqa: F401  (declares them)
+from ferrite_hooks import log as log_setup
+from ferrite_hooks.clock import Clock
+from ferrite_hooks.config import KEYS, Config, ConfigError, changed, flat, load
+from ferrite_hooks.engine.command import find
+from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.engine.run import call
+from ferrite_hooks.engine.session import Session
+from ferrite_hooks.engine.settings import SETTINGS, change, initial
+from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.server.clients import Clients, parse_output_limits
+from ferrite_hooks.server.connection import Connection
+from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, serve, tls_context
+from ferrite_hooks.server.tick import Tick
+from ferrite_hooks.store.journal import Journal, JournalError
+from ferrite_hooks.version import __version__
+from ferrite_hooks.web.server import Web
+
+log = logging.getLogger("ferrite_hooks")
+
+LOAD_SLICE_SECONDS = 0.02  # of replay between looks at the sockets
+SWEEP_SECONDS = 1.0
+POSITION_GAP = 1 << 20  # skipped after a crash: events may have left whose record did not survive
+
+
+class StartError(Exception):
+    """The server cannot start; the text is one line that says why and what to do."""
+
+
+class App:
+    """One server. `await start()`, then `await stopped()`; `stop()` may be called at any time."""
+
+    def __init__(self, config: Config, config_path: Path | None = None, overrides: dict[str, object] | None = None):
+        self.config = config
+        self.config_path = config_path
+        self.overrides = overrides or {}
+        self.clock = Clock()
+        self.engine = Engine(self.clock, config.server.databases)
+        self.loop: asyncio.AbstractEventLoop
+        self.tick: Tick
+        self.clients: Clients
+        self.journal: Journal | None = None
+        self.web: Web | None = None
+        self.ready = False  # loaded, and the journal takes writes
+        self.load_progress = 0.0
+        self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopping = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0
+        self._cleanly_stopped = False
+
+    # -- starting
+    # ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listens, loads and delivers. Raises StartError."""
+        self.loop = asyncio.get_running_loop()
+        self.tick = Tick(self.engine, self.loop)
+        self.clients = Clients(self.engine, self.tick)
+        self._equip_engine()
+        try:
+            self._bind()
+            self._open_journal()
+        except (ListenError, JournalError) as error:
+            await self._abandon()
+            raise StartError(str(error)) from error
+        except OSError as error:
+            await self._abandon()
+            raise StartError(f"{error.filename or 'start'}: {error.strerror or error}") from error
+        self.engine.loading = True
+        self.engine.refresh()
+        for listener, tls in self._sockets:
+            self._servers.append(await serve(listener, lambda: Connection(self.clients), tls))
+        try:
+            await self._start_web()
+            await self._load()
+        except (JournalError, ListenError) as error:
+            await self._abandon()
+            raise StartError(str(error)) from error
+        self.engine.loading = False
+        self.engine.refresh()
+        self.ready = True
+        self.engine.expiry.rebuild()
+        self.loop.call_later(SWEEP_SECONDS, self._sweep)
+        gc.collect()
+        gc.freeze()  # what was loaded stays: the collector need not look at it again
+        gc.set_threshold(50_000, 20, 100)
+        log.info("ready to accept connections")
+
+    def _equip_engine(self) -> None:
+        engine, server = self.engine, self.config.server
+        engine.settings = initial(flat(self.config))
+        for name, value in engine.settings.items():
+            change(engine, name, value)
+        if server.requirepass:
+            engine.acl.require_password(server.requirepass)
+        host = engine.host
+        host.run_id = secrets.token_hex(20)
+        host.port, host.tls_port = server.port, server.tls_port
+        host.config_file = str(self.config_path.resolve()) if self.config_path else ""
+        host.shutdown = self.stop
+        host.check_settings = self._check_settings
+        host.settings_changed = self._settings_changed
+        host.rewrite_config = self._rewrite_config
+        engine.timers.arm = self._arm
+        self._apply_limits()
+
+    def _apply_limits(self) -> None:
+        settings = self.engine.settings
+        self.clients.query_limit = settings["client-query-buffer-limit"]
+        self.clients.output_limits = parse_output_limits(settings["client-output-buffer-limit"])
+
+    def _bind(self) -> None:
+        server = self.config.server
+        if server.port:
+            self._sockets += [(s, None) for s in bind_tcp(server.bind, server.port, server.tcp_backlog)]
+        if server.tls_port:
+            context = tls_context(
+                server.tls_cert_file, server.tls_key_file, server.tls_ca_cert_file, server.tls_auth_clients
+            )
+            self._sockets += [(s, context) for s in bind_tcp(server.bind, server.tls_port, server.tcp_backlog)]
+        if server.unixsocket:
+            mode = int(server.unixsocketperm, 8)
+            self._sockets.append((bind_unix(server.unixsocket, mode, server.tcp_backlog), None))
+        if not self._sockets:
+            raise ListenError("nothing to listen on: port, tls_port and unixsocket are all off")
+
+    def _open_journal(self) -> None:
+        if not self.config.journal.enabled:
+            return
+        settings = self.config.journal
+        self.journal = Journal.open(
+            Path(self.config.server.dir),
+            fsync=settings.fsync,  # type: ignore[arg-type]  # the configuration has checked it
+            segment_bytes=settings.segment_bytes,
+            repair=settings.repair,
+        )
+
+    async def _load(self) -> None:
+        """Replays the journal in slices, so that PING, INFO and readyz answer meanwhile."""
+        started = time.perf_counter()
+        frames = 0
+        if self.journal is not None:
+            loader = Session(self.engine)
+            loader.internal = True
+            slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
+            for frame in self.journal.replay():
+                self._apply(loader, frame.commands, frame.number)
+                frames += 1
+                if time.perf_counter() > slice_end:
+                    await asyncio.sleep(0)
+                    slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
+            for sentence in self.journal.report:
+                log.warning("%s", sentence)
+            self.tick.journal = self.engine.host.journal = self.journal
+            self.tick.always = self.config.journal.fsync == "always"
+        keys = sum(len(db.data) for db in self.engine.databases)
+        log.info("loaded %d keys from %d journal frames in %.3f s", keys, frames, time.perf_counter() - started)
+
+    def _apply(self, loader: Session, commands: list[list[bytes]], frame: int) -> None:
+        loader.db = self.engine.databases[0]
+        for argv in commands:
+            try:
+                if argv[0] == b"SELECT":
+                    loader.db = self.engine.databases[int(argv[1])]
+                else:
+                    call(loader, find(argv), argv)
+            except (ReplyError, IndexError, ValueError) as error:
+                name = argv[0].decode(errors="replace")
+                raise JournalError(f"frame {frame}: {name} cannot be replayed: {error}") from error
+
+    async def _start_web(self) -> None:
+        server = self.config.server
+        if not server.metrics_port:
+            return
+        self.web = Web(self.engine, self.health)
+        try:
+            await self.web.start(server.metrics_bind, server.metrics_port)
+        except OSError as error:
+            where = f"{server.metrics_bind}:{server.metrics_port}"
+            raise ListenError(
+                f"cannot serve metrics on {where}: {error.strerror or error}; choose another with --metrics-port"
+            ) from error
+
+    def health(self) -> dict[str, Any]:
+        """What /readyz says: `ready` and, when not, why."""
+        why = ""
+        if not self.ready:
+            why = "loading"
+        elif self.engine.write_error:
+            why = self.engine.write_error
+        elif self._stopping.is_set():
+            why = "stopping"
+        return {"ready": not why, "reason": why, "version": __version__}
+
+    def banner(self) -> list[str]:
+        """What a user needs to know after a start."""
+        server = self.config.server
+        listening = [_shown(listener) + (" (TLS)" if tls else "") for listener, tls in self._sockets]
+        lines = [
+            f"Ferrite Hooks {__version__}, pid {os.getpid()}",
+            f"listening on {', '.join(listening)}",
+        ]
+        if self.journal is not None:
+            lines.append(f"data in {Path(server.dir).resolve()}, fsync {self.config.journal.fsync}")
+        else:
+            lines.append("data in memory only (journal.enabled is off)")
+        if self.web is not None:
+            where = f"http://{server.metrics_bind}:{self.web.port}"
+            lines.append(f"metrics on {where}/metrics, health on {where}/healthz and /readyz")
+        return lines
+
+    # -- running
+    # -----------------------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Runs a coroutine that the app waits for when it stops."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _arm(self, when: int) -> None:
+        if self._timer is None or when < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = when
+            self._timer = self.loop.call_later(max(0.0, when / 1000 - time.time()), self._run_timers)
+
+    def _run_timers(self) -> None:
+        self._timer = None
+        self.clock.tick()
+        following = self.engine.timers.run_due()
+        if self.engine.unsettled:
+            self.engine.settle()
+        if following is not None:
+            self._arm(following)
+
+    def _sweep(self) -> None:
+        self.clock.tick()
+        self.clients.sweep()
+        self.engine.stats.sample(self.clock.now)
+        if not self._stopping.is_set():
+            self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    # -- configuration at run time
+    # -----------------------------------------------------------------------------
+
+    def _check_settings(self, values: dict[str, Any]) -> None:
+        try:
+            changed(self.config, {SETTINGS[name].name: v for name, v in values.items() if SETTINGS[name].name in KEYS})
+            if "client-output-buffer-limit" in values:
+                parse_output_limits(values["client-output-buffer-limit"])
+        except (ConfigError, ValueError) as error:
+            raise ReplyError(f"ERR CONFIG SET failed - {error}") from error
+
+    def _settings_changed(self, values: dict[str, Any]) -> None:
+        """CONFIG SET or a reloaded file has changed settings; the engine has them already."""
+        self.config = changed(
+            self.config, {SETTINGS[name].name: v for name, v in values.items() if SETTINGS[name].name in KEYS}
+        )
+        self._apply_limits()
+        if self.journal is not None and "appendfsync" in values:
+            self.journal.fsync = values["appendfsync"]
+            self.tick.always = values["appendfsync"] == "always"
+        if "loglevel" in values:
+            logging.getLogger().setLevel(log_setup.LEVELS[values["loglevel"]])
+
+    def reload(self) -> None:
+        """SIGHUP: reads the configuration file again and applies what can change while running."""
+        if self.config_path is None:
+            log.info("no configuration file to read again")
+            return
+        try:
+            fresh = flat(load(self.config_path, self.overrides))
+        except ConfigError as error:
+            log.error("the configuration was not reloaded:\n%s", error)
+            return
+        present = flat(self.config)
+        names = {key.name: name for name, key in SETTINGS.items()}
+        differing = [key for key in KEYS.values() if fresh[key.name] != present[key.name]]
+        values = {names[key.name]: fresh[key.name] for key in differing if key.live and key.name in names}
+        for name, value in values.items():
+            change(self.engine, name, value)
+        self._settings_changed(values)
+        fixed = [key.name for key in differing if not key.live]
+        log.info("configuration reloaded, changed: %s", ", ".join(values) or "nothing")
+        if fixed:
+            log.warning("these take effect at the next start: %s", ", ".join(fixed))
+
+    def _rewrite_config(self) -> None:
+        from ferrite_hooks.config_rewrite import rewrite
+
+        assert self.config_path is not None
+        try:
+            rewrite(self.config_path, flat(self.config))
+        except OSError as error:
+            raise ReplyError(f"ERR Rewriting config file: {error.strerror}") from error
+
+    # -- stopping
+    # ----------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Asks the server to end; it is over when `stopped()` returns."""
+        self._stopping.set()
+
+    async def stopped(self) -> None:
+        """Waits for `stop()`, then ends everything in order."""
+        await self._stopping.wait()
+        log.info("stopping")
+        self.ready = False
+        for server in self._servers:
+            server.close()
+        for connection in list(self.clients.connections.values()):
+            connection.session.close_after_reply = True
+            self.tick.post(connection)
+        self.tick.end()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.web is not None:
+            await self.web.stop()
+        self.tick.end()
+        if self.journal is not None:
+            try:
+                if not self.engine.write_error:
+                    self.journal.append([], [], [["stopped", self.engine.position]])
+                self.journal.close()
+            except JournalError as error:
+                log.critical("the journal could not be closed properly: %s", error)
+        await self._abandon()
+        log.info("stopped")
+
+    async def _abandon(self) -> None:
+        """Gives back sockets and files, whatever state the start has reached."""
+        for server in self._servers:
+            server.close()
+        for listener, _ in self._sockets:
+            with suppress(OSError):
+                listener.close()
+        if self.config.server.unixsocket and self._servers:
+            with suppress(OSError):
+                os.unlink(self.config.server.unixsocket)
+        if self.web is not None:
+            await self.web.stop()
+        if self.journal is not None:
+            with suppress(JournalError):
+                self.journal.close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def handle_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self.stop)
+        self.loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+
+def _shown(listener: socket.socket) -> str:
+    name = listener.getsockname()
+    if isinstance(name, tuple):
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    return str(name)
+
+
+async def main(config: Config, config_path: Path | None, overrides: dict[str, object]) -> int:
+    """Runs a server until it is told to stop. Returns the process's exit code."""
+    app = App(config, config_path, overrides)
+    try:
+        await app.start()
+    except StartError as error:
+        log.error("cannot start: %s", error)
+        return 1
+    app.handle_signals()
+    for line in app.banner():
+        log.info("%s", line)
+    await app.stopped()
+    return 0

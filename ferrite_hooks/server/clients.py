@@ -1,0 +1,142 @@
+"""Who is connected: admission, limits and leave-taking.
+
+What Redis checks when a client arrives (maxclients, protected mode) and while it stays (idle time, buffer
+limits).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from typing import TYPE_CHECKING
+
+from ferrite_hooks.engine.blocking import unblock
+from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.engine.session import Session
+from ferrite_hooks.resp.parser import Parser
+
+if TYPE_CHECKING:
+    from ferrite_hooks.server.connection import Connection
+    from ferrite_hooks.server.tick import Tick
+
+log = logging.getLogger("ferrite_hooks.server")
+
+_PROTECTED = (
+    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the "
+    b"default user. Only connections from this machine are accepted. Set a password (requirepass, or --requirepass), "
+    b"or turn protected mode off if the network is trusted.\r\n"
+)
+
+
+class Clients:
+    """All connections of a server."""
+
+    def __init__(self, engine: Engine, tick: Tick) -> None:
+        self.engine = engine
+        self.tick = tick
+        self.connections: dict[int, Connection] = {}  # by client id
+        self.query_limit = 1 << 30
+        # output limits by class, as Redis's client-output-buffer-limit: (hard bytes, soft bytes, soft
+        # seconds)
+        self.output_limits: dict[str, tuple[int, int, int]] = {}
+        self._soft_since: dict[int, int] = {}  # client id -> unix ms since when it is over its soft limit
+
+    def welcome(self, connection: Connection) -> None:
+        engine, transport = self.engine, connection.transport
+        session = Session(engine, _address(transport, "peername"), _address(transport, "sockname"))
+        session.wake = lambda: self.tick.woken(connection)
+        session.close = lambda: self.close(connection)
+        session.transport_info = lambda: {
+            "qbuf": connection.parser.buffered,
+            "obuf": 0 if connection.closed else transport.get_write_buffer_size(),
+        }
+        connection.session = session
+        connection.parser = Parser(engine.settings["proto-max-bulk-len"])
+        connection.parser.authenticated = session.authenticated
+        refusal = self._refusal(session)
+        engine.host.connections_received += 1
+        if refusal:
+            engine.host.rejected_connections += 1
+            session.close_after_reply = True
+            transport.write(refusal)
+            transport.close()
+            return
+        engine.sessions[session.id] = session
+        self.connections[session.id] = connection
+
+    def _refusal(self, session: Session) -> bytes:
+        if len(self.connections) >= self.engine.settings["maxclients"]:
+            return b"-ERR max number of clients reached\r\n"
+        default = self.engine.acl.default
+        if self.engine.settings["protected-mode"] and default.enabled and default.nopass and session.ip:
+            address = ipaddress.ip_address(session.ip.partition("%")[0])
+            mapped = getattr(address, "ipv4_mapped", None)
+            if not (mapped or address).is_loopback:
+                return _PROTECTED
+        return b""
+
+    def farewell(self, connection: Connection) -> None:
+        session = connection.session
+        self.connections.pop(session.id, None)
+        self._soft_since.pop(session.id, None)
+        self.tick.forget(connection)
+        unblock(session)
+        self.engine.forget(session)
+
+    def close(self, connection: Connection) -> None:
+        """Closes after what has been said is sent."""
+        connection.session.close_after_reply = True
+        self.tick.woken(connection)
+
+    def drop(self, connection: Connection, why: str) -> None:
+        """Closes at once."""
+        session = connection.session
+        log.warning("closing client id=%d addr=%s: %s", session.id, session.addr, why)
+        connection.transport.abort()
+
+    def over_output_limit(self, connection: Connection) -> bool:
+        """Redis's client-output-buffer-limit for a client that does not read."""
+        session = connection.session
+        kind = "pubsub" if session.subscribed else "normal"
+        hard, soft, seconds = self.output_limits.get(kind, (0, 0, 0))
+        size = connection.transport.get_write_buffer_size()
+        if hard and size >= hard:
+            return True
+        if not soft or size < soft:
+            self._soft_since.pop(session.id, None)
+            return False
+        since = self._soft_since.setdefault(session.id, self.engine.clock.now)
+        return self.engine.clock.now - since > seconds * 1000
+
+    def sweep(self) -> None:
+        """Once a second: closes idle clients and those that stay over their output limit."""
+        idle_ms = self.engine.settings["timeout"] * 1000
+        oldest = self.engine.clock.now - idle_ms
+        for connection in list(self.connections.values()):
+            s = connection.session
+            if connection.full and self.over_output_limit(connection):
+                self.drop(connection, "output buffer limit")
+            elif idle_ms and s.last_at < oldest and s.blocked is None and not s.subscribed and s not in self.engine.monitors:
+                self.drop(connection, "idle timeout")
+
+
+def parse_output_limits(text: str) -> dict[str, tuple[int, int, int]]:
+    """`normal 0 0 0 pubsub 32mb 8mb 60` as {class: (hard, soft, seconds)}."""
+    from ferrite_hooks.config_keys import parse_size
+
+    words = text.split()
+    return {
+        kind.lower(): (parse_size(hard), parse_size(soft), int(seconds))
+        for kind, hard, soft, seconds in zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
+    }
+
+
+def _address(transport: asyncio.Transport, which: str) -> str:
+    name = transport.get_extra_info(which)
+    if isinstance(name, tuple):
+        host, port = name[0], name[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(name, bytes):
+        name = name.decode(errors="replace")
+    return f"{name or 'unixsocket'}:0"

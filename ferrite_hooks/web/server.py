@@ -1,0 +1,59 @@
+"""The HTTP side for operators: /metrics for Prometheus, /healthz (the process runs) and /readyz (it takes work)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.web.store_metrics import StoreCollector
+
+
+class Web:
+    """Serves on one address. Collectors may be added until it starts."""
+
+    def __init__(self, engine: Engine, health: Callable[[], dict[str, Any]]) -> None:
+        self._health = health
+        self._registry = CollectorRegistry()
+        self._registry.register(StoreCollector(engine))
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    def add(self, collector: Collector) -> None:
+        self._registry.register(collector)
+
+    async def start(self, address: str, port: int) -> None:
+        """Raises OSError when the address cannot be used."""
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/metrics", self._metrics),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, address, port, shutdown_timeout=1.0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        health = self._health()
+        return web.json_response(health, status=200 if health["ready"] else 503)

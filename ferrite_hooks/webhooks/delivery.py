@@ -1,0 +1,333 @@
+"""The delivery of one webhook's events: effects that obey the decisions of queue, retry and circuit.
+
+    accept(change) ─► queue ─► send_due ─► post ─► settle(outcome) ─► acknowledged | waiting | dead letter
+
+An event leaves the queue only when its POST has been answered; everything that changes what a restart would find
+is noted for the journal, in the order in which it happened.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from ferrite_hooks.metrics import WebhookCounters
+from ferrite_hooks.webhooks import circuit as breaker
+from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
+from ferrite_hooks.webhooks.conditions import conditions_hold
+from ferrite_hooks.webhooks.desk import Desk
+from ferrite_hooks.webhooks.events import wide_name
+from ferrite_hooks.webhooks.lanes import Parcel
+from ferrite_hooks.webhooks.model import Change, Outcome, Overflow, Request, Stage, Webhook
+from ferrite_hooks.webhooks.payload import batch_id, delivery_id, event_id, render_batch, render_event
+from ferrite_hooks.webhooks.queue import NEVER, OVERFLOW, Queue
+from ferrite_hooks.webhooks.retry import Ack, Dead, RetryAt, decide, describe
+from ferrite_hooks.webhooks.sign import BATCH, headers_for
+
+if TYPE_CHECKING:
+    from ferrite_hooks.webhooks.desk import Note, Timer
+
+log = logging.getLogger(__name__)
+OVERSHOOT = 2  # a `reject` queue takes this many times its bound of what cannot be refused (expiries, EXEC)
+
+
+class DeadLetter(NamedTuple):
+    change: Change
+    at: int  # unix ms
+    attempts: int
+    reason: str
+    http_status: int
+
+
+class Delivery:
+    """One webhook at work. `tell(event, delivery, data)` announces what happens to it."""
+
+    __slots__ = (
+        "_alarm", "_alarm_at", "_generation", "circuit", "counters", "dead", "desk", "queue", "tell", "webhook",
+    )  # fmt: skip
+
+    def __init__(
+        self, webhook: Webhook, desk: Desk, tell: Callable[[str, Delivery, dict[str, object]], None]
+    ) -> None:
+        self.webhook = webhook
+        self.desk = desk
+        self.tell = tell
+        self.queue = Queue(webhook)
+        self.circuit: Circuit = CLOSED
+        self.counters = WebhookCounters()
+        self.dead: dict[int, DeadLetter] = {}  # by position, oldest first
+        self._alarm: Timer | None = None
+        self._alarm_at: float = NEVER
+        self._generation = 0  # moves when the webhook goes: late outcomes of an older one mean nothing
+
+    # -- in ----------------------------------------------------------------------------------------------------
+
+    def accept(self, change: Change) -> None:
+        """Queues a change that the index matched, if its content is wanted, too."""
+        if self.webhook.when and not conditions_hold(self.webhook, change):
+            return
+        self.counters.matched += 1
+        self.enqueue(change)
+        self.desk.wake(self)
+
+    def enqueue(self, change: Change, coalesced: int = 0) -> None:
+        """Queues a counted change; when there is no room the overflow policy says what gives way."""
+        webhook, queue, desk = self.webhook, self.queue, self.desk
+        if webhook.coalesce and (replaced := queue.merge(change)):
+            self.counters.coalesced += 1
+            desk.note("merge", webhook.serial, replaced, change.position)
+            return
+        times = OVERSHOOT if webhook.overflow is Overflow.REJECT else 1
+        if len(queue) >= webhook.max_pending * times or desk.pending >= desk.settings.max_pending * times:
+            victim = OVERFLOW[webhook.overflow](queue)
+            if victim is None:
+                self._overflowed(change)
+                return
+            queue.drop(victim)
+            desk.pending -= 1
+            self._overflowed(victim.change)
+        queue.push(change, coalesced)
+        desk.pending += 1
+
+    def shrink(self) -> None:
+        """Drops what is beyond the bounds: they were lowered, or a crash came before the drops were noted."""
+        if self.webhook.overflow is Overflow.REJECT:
+            return
+        desk, bound = self.desk, self.webhook.max_pending
+        while len(self.queue) > bound or (len(self.queue) and desk.pending > desk.settings.max_pending):
+            victim = self.queue.droppable()
+            if victim is None:
+                return
+            self.queue.drop(victim)
+            desk.pending -= 1
+            self._overflowed(victim.change)
+
+    @property
+    def full(self) -> bool:
+        """Whether a write that this webhook would be told of has to be refused."""
+        webhook, desk = self.webhook, self.desk
+        return webhook.overflow is Overflow.REJECT and (
+            len(self.queue) >= webhook.max_pending or desk.pending >= desk.settings.max_pending
+        )
+
+    def _overflowed(self, change: Change) -> None:
+        now = self.desk.outside.clock.now
+        if self.counters.dropped % 1000 == 0:
+            log.warning("webhook %s: queue full, dropping events", self.webhook.name)
+        self.counters.dropped += 1
+        self.desk.note("drop", self.webhook.serial, [change.position], now, "overflow")
+        self.bury(DeadLetter(change, now, 0, f"queue full ({self.webhook.overflow.value})", 0))
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Keeps a dead letter; beyond the bound the oldest goes for good."""
+        dead = self.dead
+        dead.pop(letter.change.position, None)
+        while len(dead) >= max(self.desk.settings.max_dead, 1):
+            del dead[next(iter(dead))]
+        dead[letter.change.position] = letter
+
+    # -- out ---------------------------------------------------------------------------------------------------
+
+    def send_due(self, now: int, most: int) -> int:
+        """Sends what is due, at most `most` requests. Returns how many went; sets an alarm for the next."""
+        sent = 0
+        while sent < most and (due := self.queue.due(now, self.circuit)) <= now:
+            self._send(self.queue.take(now), now)
+            sent += 1
+        if sent < most and due != NEVER:
+            self._set_alarm(int(-(-due // 1)))
+        return sent
+
+    def _set_alarm(self, when: int) -> None:
+        if when < self._alarm_at:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm_at = when
+            self._alarm = self.desk.outside.at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, NEVER
+        self.desk.wake(self)
+
+    def _send(self, parcel: Parcel, now: int) -> None:
+        parcel.attempt += 1
+        parcel.probe = self.circuit.open
+        if parcel.probe:
+            self.circuit = breaker.probe(self.circuit)
+        else:
+            parcel.spent += 1
+        self.counters.requests += 1
+        self.counters.retries += parcel.attempt > 1
+        generation = self._generation
+        try:
+            request = self.request(parcel, now)
+        except Exception as broken:  # nothing an event holds may stop the others
+            log.exception("webhook %s: cannot render an event", self.webhook.name)
+            error = f"cannot be rendered: {type(broken).__name__}"
+            self.settle(parcel, Outcome(Stage.SEND, 0, 0.0, error, b"", ""), final=True)
+            return
+
+        def done(outcome: Outcome) -> None:
+            if generation == self._generation:
+                self.settle(parcel, outcome)
+
+        self.desk.outside.post(request, done)
+
+    def request(self, parcel: Parcel, now: int) -> Request:
+        """The whole request for a parcel's present attempt."""
+        webhook, outside, limit = self.webhook, self.desk.outside, self.desk.settings.max_value_bytes
+        events, positions = parcel.events, parcel.positions
+        if webhook.batch:
+            body = render_batch(
+                webhook, [(e.change, e.coalesced) for e in events], outside.journal_id,
+                batch_id(outside.journal_id, webhook.serial, positions), now, max_value_bytes=limit,
+            )  # fmt: skip
+            name = BATCH
+        else:
+            [event] = events
+            body = render_event(
+                webhook, event.change, outside.journal_id, coalesced=event.coalesced, max_value_bytes=limit
+            )
+            name = wide_name(event.change.event)
+        id = delivery_id(outside.journal_id, webhook.serial, positions)
+        return Request(
+            webhook.url, headers_for(webhook, id, name, parcel.attempt, body, now), body, webhook.timeout_ms
+        )
+
+    # -- what came of it ---------------------------------------------------------------------------------------
+
+    def settle(self, parcel: Parcel, outcome: Outcome, final: bool = False) -> None:
+        """Acts on the outcome of a parcel in flight. `final`: no retry can help."""
+        outside = self.desk.outside
+        now = outside.clock.tick()
+        self.counters.duration.observe(outcome.latency_ms / 1000)
+        decision = decide(
+            outcome, parcel.spent, self.webhook, now, outside.random(), self.desk.settings.backoff_multiplier
+        )
+        if final:
+            decision = Dead(outcome.error)
+        status, next_at = _STATUS[type(decision)], decision.at if isinstance(decision, RetryAt) else 0
+        outside.attempt(
+            self.webhook.serial,
+            delivery_id(outside.journal_id, self.webhook.serial, parcel.positions),
+            [event_id(outside.journal_id, position) for position in parcel.positions],
+            parcel.events[0].change.key, parcel.attempt, status, outcome.status, outcome.latency_ms,
+            "" if outcome.delivered else describe(outcome),
+            outcome.body[: self.desk.settings.history_body_bytes], now, next_at,
+        )  # fmt: skip
+        if isinstance(decision, Ack):
+            self._delivered(parcel, now)
+        else:
+            before = self.circuit
+            self.circuit = (
+                replace(before, probing=False) if final
+                else breaker.failed(before, self.webhook, now, parcel.probe)
+            )  # fmt: skip
+            self._failed(parcel, outcome, decision, now)
+            if self.circuit.open and not before.open:
+                log.warning("webhook %s: circuit opened: %s", self.webhook.name, describe(outcome))
+                self.tell("webhook.circuit.opened", self, {"failures": self.circuit.failures})
+        self.desk.wake(self)
+
+    def _delivered(self, parcel: Parcel, now: int) -> None:
+        counters = self.counters
+        counters.succeeded += 1
+        counters.delivered += len(parcel.events)
+        counters.last_delivery = now
+        for event in parcel.events:
+            counters.end_to_end.observe((now - event.change.at) / 1000)
+        self.desk.ack(self.webhook.serial, parcel.positions)
+        self._leave(parcel)
+        if self.circuit is not CLOSED:
+            was_open, self.circuit = self.circuit.open, CLOSED
+            if was_open:
+                log.info("webhook %s: circuit closed", self.webhook.name)
+                self.tell("webhook.circuit.closed", self, {})
+
+    def _failed(self, parcel: Parcel, outcome: Outcome, decision: Dead | RetryAt, now: int) -> None:
+        self.counters.failed += 1
+        if isinstance(decision, RetryAt):
+            self.queue.wait(parcel)
+            self.again_at(parcel, decision.at)
+            self.desk.note(*self.retry_note(parcel))
+        else:
+            self._give_up(parcel, outcome, decision, now)
+        if isinstance(decision, Dead) and decision.disable:
+            self.tell("webhook.disabled", self, {"reason": decision.reason})
+        elif breaker.worn_out(self.circuit, now, self.desk.settings.disable_after_ms):
+            days = self.desk.settings.disable_after_ms / 86_400_000
+            self.tell("webhook.disabled", self, {"reason": f"every attempt has failed for {days:g} days"})
+
+    def again_at(self, parcel: Parcel, when: int) -> None:
+        """Makes a waiting parcel ready at `when`."""
+        lanes = self.queue.lanes
+
+        def again() -> None:
+            lanes.resume(parcel)
+            self.desk.wake(self)
+
+        parcel.due = when
+        self.desk.outside.at(when, again)
+
+    def retry_note(self, parcel: Parcel) -> Note:
+        return ["retry", self.webhook.serial, parcel.positions, parcel.attempt, parcel.spent, parcel.due]
+
+    def _give_up(self, parcel: Parcel, outcome: Outcome, decision: Dead, now: int) -> None:
+        self.counters.dead += len(parcel.events)
+        log.warning("webhook %s: gave up %d event(s): %s", self.webhook.name, len(parcel.events), decision.reason)
+        self.desk.note(
+            "dead", self.webhook.serial, parcel.positions, now, parcel.attempt, decision.reason, outcome.status
+        )
+        changes = [event.change for event in parcel.events]
+        self._leave(parcel)
+        for change in changes:
+            self.bury(DeadLetter(change, now, parcel.attempt, decision.reason, outcome.status))
+        ids = [event_id(self.desk.outside.journal_id, change.position) for change in changes]
+        self.tell("webhook.delivery.exhausted", self, {"events": ids, "reason": decision.reason})
+
+    def _leave(self, parcel: Parcel) -> None:
+        self.queue.finish(parcel)
+        self.desk.pending -= len(parcel.events)
+
+    # -- by command --------------------------------------------------------------------------------------------
+
+    def configure(self, webhook: Webhook) -> None:
+        """Takes a changed definition. Enabling or a new URL gives the endpoint a fresh start."""
+        if (webhook.enabled and not self.webhook.enabled) or webhook.url != self.webhook.url:
+            self.circuit = CLOSED
+        self.webhook = webhook
+        self.queue.configure(webhook)
+        self.shrink()
+        self.desk.wake(self)
+
+    def purge(self) -> int:
+        """Drops what is pending and not in flight. Returns how many events that were."""
+        dropped = self.queue.purge()
+        self.desk.pending -= len(dropped)
+        self.counters.purged += len(dropped)
+        if dropped:
+            positions = [change.position for change in dropped]
+            self.desk.note("drop", self.webhook.serial, positions, self.desk.outside.clock.now, "purged")
+        self.desk.wake(self)
+        return len(dropped)
+
+    def close(self) -> None:
+        """The webhook is deleted: what is in flight may arrive, but nobody will know."""
+        self._generation += 1
+        self.counters.purged += len(self.queue)
+        self.desk.pending -= len(self.queue)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.queue = Queue(self.webhook)
+        self.dead.clear()
+        self.desk.rest(self)
+
+    def oldest_age_ms(self, now: int) -> int:
+        """How long the oldest pending event has waited; 0 if none does."""
+        oldest = self.queue.lanes.oldest
+        return max(0, now - oldest.change.at) if oldest is not None else 0
+
+
+_STATUS: dict[type, str] = {Ack: "delivered", RetryAt: "retrying", Dead: "dead"}

@@ -1,0 +1,145 @@
+"""What all webhooks' deliveries share: the seams to the outside, the settings, the notes for the journal, turns.
+
+Nothing here waits or does I/O. Requests go out through `post(request, done)`, which calls `done(outcome)` later;
+time comes from `clock`, `at` and `soon`. Work is done in turns: each turn of the loop sends a bounded number of
+requests, webhook by webhook, so that neither commands nor other webhooks wait for a long queue.
+
+Notes are small lists for the journal; replayed in order they rebuild the state (see manager.py):
+
+    ["hook", serial, fields | None]        defined, changed; None: deleted
+    ["queue", serial, [[change, coalesced], …]]   put into the queue beside what changes themselves say
+    ["ack", serial, positions, at]         delivered
+    ["retry", serial, positions, attempt, spent, next_at]
+    ["dead", serial, positions, at, attempts, reason, http status]
+    ["drop", serial, positions, at, why]   "overflow" (a dead letter remains) or "purged"
+    ["merge", serial, replaced, position]  coalesced
+    ["undead", serial, positions]          dead letters taken out
+    ["letter", serial, change, at, attempts, reason, http status]   a dead letter, whole
+    ["counters", serial, {name: n}] and ["serial", n]
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ferrite_hooks.clock import Clock
+from ferrite_hooks.webhooks.model import Outcome, Request
+
+if TYPE_CHECKING:
+    from ferrite_hooks.webhooks.delivery import Delivery
+
+log = logging.getLogger(__name__)
+Note = list[Any]
+Post = Callable[[Request, Callable[[Outcome], None]], None]
+
+REQUESTS_PER_TURN = 64
+REQUESTS_PER_WEBHOOK = 8  # of one turn, before the next webhook has its share
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration says about delivery in general."""
+
+    max_webhooks: int = 1000
+    max_pending: int = 10_000  # for all webhooks together
+    max_dead: int = 1000  # dead letters kept per webhook
+    disable_after_ms: int = 5 * 86_400_000
+    backoff_multiplier: float = 2.0
+    max_value_bytes: int = 65_536
+    history_body_bytes: int = 1024  # of a response, kept in the history
+
+
+class Attempt(Protocol):
+    """Receives one row of the delivery history per request; see history.Row for the columns."""
+
+    def __call__(self, *columns: Any) -> None: ...
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Seams:
+    """The outside, as the library sees it."""
+
+    clock: Clock
+    at: Callable[[int, Callable[[], None]], Timer]  # calls back at an instant in unix ms
+    soon: Callable[[Callable[[], None]], object]  # calls back in the loop's next turn
+    post: Post
+    notes: Callable[[list[Note]], object]  # takes notes for the journal's next append
+    next_position: Callable[[], int]
+    publish: Callable[[Any], object]  # takes a Change of our own for the journal; it comes back through accept()
+    journal_id: str = "00000000"
+    random: Callable[[], float] = random.random
+    attempt: Attempt = lambda *columns: None
+    is_admin: Callable[[str], bool] = lambda user: user == "default"  # sees every user's webhooks
+
+
+class Desk:
+    """The shared state of all deliveries."""
+
+    __slots__ = ("_acks", "_busy", "_notes", "_scheduled", "outside", "pending", "settings")
+
+    def __init__(self, outside: Seams, settings: Settings) -> None:
+        self.outside = outside
+        self.settings = settings
+        self.pending = 0  # events of all webhooks
+        self._notes: list[Note] = []
+        self._acks: dict[int, list[int]] = {}
+        self._busy: dict[Delivery, None] = {}  # have something to send, in the order of their turns
+        self._scheduled = False
+
+    def note(self, *note: Any) -> None:
+        """Keeps a note for the end of this turn."""
+        self._notes.append(list(note))
+        self._schedule()
+
+    def ack(self, serial: int, positions: list[int]) -> None:
+        """Delivered; one note per webhook and turn takes them all."""
+        self._acks.setdefault(serial, []).extend(positions)
+        self._schedule()
+
+    def wake(self, delivery: Delivery) -> None:
+        """Something may be sent."""
+        self._busy[delivery] = None
+        self._schedule()
+
+    def rest(self, delivery: Delivery) -> None:
+        """Its webhook is gone."""
+        self._busy.pop(delivery, None)
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self.outside.soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        now = self.outside.clock.tick()
+        budget = REQUESTS_PER_TURN
+        while self._busy and budget > 0:
+            delivery = next(iter(self._busy))
+            del self._busy[delivery]
+            share = min(REQUESTS_PER_WEBHOOK, budget)
+            sent = delivery.send_due(now, share)
+            budget -= max(sent, 1)
+            if sent == share:
+                self._busy[delivery] = None
+        self.flush()
+        if self._busy:
+            self._schedule()
+
+    def flush(self) -> None:
+        """Hands the notes over. They are never lost or early: what they tell has happened."""
+        if self._acks:
+            now = self.outside.clock.now
+            self._notes.extend(["ack", serial, positions, now] for serial, positions in self._acks.items())
+            self._acks = {}
+        if self._notes:
+            notes, self._notes = self._notes, []
+            self.outside.notes(notes)

@@ -1,0 +1,364 @@
+"""The delivery library's face: webhooks are made, changed and asked about here; changes come in here.
+
+    manager = Manager(seams, settings, limits)
+    for frame in journal: manager.replay(frame.changes, frame.notes)
+    manager.start()
+    ...
+    engine.interest = manager.matcher.match           # asked at every write
+    manager.accept(changes)                           # once per tick, after the journal has them
+
+Every method runs in the loop's thread and returns at once. What has to survive a restart is noted for the journal
+before the method returns. Methods that refuse raise Refusal, with a sentence for the client, and change nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from ferrite_hooks.metrics import DURABLE, WebhookCounters, WebhookSample
+from ferrite_hooks.webhooks.delivery import Delivery
+from ferrite_hooks.webhooks.desk import Desk, Note, Seams, Settings
+from ferrite_hooks.webhooks.events import check_application_event
+from ferrite_hooks.webhooks.lanes import SENT, Parcel, Pending
+from ferrite_hooks.webhooks.match import Matcher, MayRead
+from ferrite_hooks.webhooks.model import Change, Outcome, Webhook
+from ferrite_hooks.webhooks.options import Limits, Parsed, Refusal, check_name, check_url, parse, read_secret
+from ferrite_hooks.webhooks.payload import canonical_json, event_id
+from ferrite_hooks.webhooks.registry import Registry, to_plain
+from ferrite_hooks.webhooks.restore import Restoration
+from ferrite_hooks.webhooks.retry import describe
+
+DAY_SECONDS = 86_400
+_EVENT_ID = re.compile(r"evt_[0-9a-z]*([0-9a-hjkmnp-tv-z]{13})")
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+ON_FULL = "a webhook's queue is full"
+
+
+class Manager:
+    """All webhooks of one server."""
+
+    def __init__(
+        self,
+        outside: Seams,
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+        may_read: MayRead | None = None,
+        defaults: Webhook | None = None,
+    ) -> None:
+        """`defaults`: what a new webhook has where CREATE does not say otherwise."""
+        self.outside = outside
+        self.desk = Desk(outside, settings or Settings())
+        self.limits = limits or Limits()
+        self.defaults = defaults or Webhook(serial=0, name="", url="")
+        self.matcher = Matcher(may_read)
+        self.registry = Registry(self.matcher)
+        self.departed = WebhookCounters()  # of deleted webhooks, so that totals never go back
+        self.on_change: Callable[[], None] = lambda: None  # definitions have changed
+        self._restoration: Restoration | None = Restoration(self.registry, self._make)
+
+    # -- start -------------------------------------------------------------------------------------------------
+
+    def replay(self, changes: Iterable[Sequence[Any]], notes: Iterable[Note]) -> None:
+        """One frame of the journal (or `state()` of a snapshot as its notes), in order, before `start`."""
+        if self._restoration is None:
+            raise RuntimeError("already started")
+        self._restoration.replay(changes, notes)
+
+    def start(self) -> int:
+        """Begins to deliver. Returns the highest position that the journal has told of."""
+        if self._restoration is None:
+            raise RuntimeError("already started")
+        restoration, self._restoration = self._restoration, None
+        restoration.finish()
+        return restoration.last_position
+
+    def state(self) -> list[Note]:
+        """Notes that rebuild the present state without anything before them: what a snapshot keeps."""
+        self.desk.flush()
+        notes: list[Note] = []
+        for delivery in self.registry:
+            serial = delivery.webhook.serial
+            notes.append(["hook", serial, to_plain(delivery.webhook)])
+            pending = list(delivery.queue.lanes)
+            notes.append(["queue", serial, [[tuple(event.change), event.coalesced] for event in pending]])
+            for event in pending:
+                parcel = event.parcel
+                if parcel is not None and parcel.events[0] is event:
+                    under_way = event.state == SENT
+                    if parcel.attempt > under_way:
+                        notes.append(delivery.retry_note(parcel))
+            for letter in delivery.dead.values():
+                notes.append(["letter", serial, tuple(letter.change), *letter[1:]])
+            counted = {name: getattr(delivery.counters, name) for name in (*DURABLE, "last_delivery")}
+            notes.append(["counters", serial, counted])
+        notes.append(["serial", self.registry.next_serial])
+        return notes
+
+    @property
+    def oldest_needed(self) -> int:
+        """The lowest position that is still pending; 0 if nothing is."""
+        oldest = [d.queue.lanes.oldest.change.position for d in self.registry if d.queue.lanes.oldest]
+        return min(oldest, default=0)
+
+    # -- changes -----------------------------------------------------------------------------------------------
+
+    def accept(self, changes: Iterable[Change]) -> None:
+        """Queues changes that the journal has. To be called once per tick."""
+        get = self.registry.get
+        for change in changes:
+            for serial in change.hooks:
+                delivery = get(serial)
+                if delivery is not None:
+                    delivery.accept(change)
+
+    def rejecting(self) -> bool:
+        """Whether some webhook with OVERFLOW reject is full; only then `refuses` has to be asked."""
+        return any(delivery.full for delivery in self.registry)
+
+    def refuses(self, db: int, events: Iterable[str], keys: Iterable[bytes | None]) -> str | None:
+        """The name of a full webhook with OVERFLOW reject that would be told of one of these events of one of these
+        keys; None if the write may go on."""
+        keys = list(keys)
+        for event in events:
+            for key in keys:
+                for serial in self.matcher.match(db, event, key):
+                    delivery = self.registry.get(serial)
+                    if delivery is not None and delivery.full:
+                        return delivery.webhook.name
+        return None
+
+    def emit(
+        self, event: str, *, key: bytes | None = None, resource: str = "", data: bytes = b"null",
+        db: int = 0, command: str = "", client: int = 0, ip: str = "",
+    ) -> str:  # fmt: skip
+        """Publishes an application event. Returns its id. Raises Refusal for a bad name or data that is no JSON."""
+        try:
+            check_application_event(event)
+            data = canonical_json(data)
+        except ValueError as refused:
+            raise Refusal(str(refused)) from None
+        if len(data) > self.desk.settings.max_value_bytes:
+            raise Refusal(f"DATA: at most {self.desk.settings.max_value_bytes} bytes")
+        hooks = self.matcher.match(db, event, key)
+        position = self.outside.next_position()
+        now = self.outside.clock.now
+        self._publish(
+            Change(position, now, db, event, key, ("json", data), None, 0, command, client, ip, 0, hooks, resource)
+        )
+        return event_id(self.outside.journal_id, position)
+
+    def _publish(self, change: Change) -> None:
+        if change.hooks:
+            self.outside.publish(change)
+
+    def _tell(self, event: str, delivery: Delivery, data: dict[str, object]) -> None:
+        """An event of our own. Webhooks hear of others only, and only of those that their owner may see."""
+        about = delivery.webhook
+        if event == "webhook.disabled" and about.enabled:
+            self._change(delivery, replace(about, enabled=False, disabled_reason=str(data["reason"])))
+        hooks = tuple(
+            serial
+            for serial in self.matcher.match(0, event, None)
+            if serial != about.serial and self._may_see(self.registry.get(serial), about.owner)
+        )
+        if hooks:
+            text = orjson.dumps({"webhook": about.name, **data})
+            self._publish(
+                Change(
+                    self.outside.next_position(), self.outside.clock.now, 0, event, None, ("json", text), None,
+                    0, "", 0, "", 0, hooks, about.name,
+                )
+            )  # fmt: skip
+
+    def _may_see(self, listener: Delivery | None, owner: str) -> bool:
+        if listener is None:
+            return False
+        return listener.webhook.owner == owner or self.outside.is_admin(listener.webhook.owner)
+
+    # -- definitions -------------------------------------------------------------------------------------------
+
+    def find(self, name: bytes, viewer: str) -> Delivery:
+        """The webhook of this name, if the user `viewer` may see it. Raises Refusal."""
+        delivery = self.registry.named(name.decode("utf-8", "replace"))
+        if delivery is None or not self.visible(delivery, viewer):
+            shown = name[:128].decode("ascii", "backslashreplace")
+            raise Refusal(f"no such webhook '{shown}'")
+        return delivery
+
+    def visible(self, delivery: Delivery, viewer: str) -> bool:
+        """Whether a user may see and change a webhook: the owner and administrators may."""
+        return delivery.webhook.owner == viewer or self.outside.is_admin(viewer)
+
+    def create(self, name: bytes, url: bytes, tokens: list[bytes], owner: str) -> str:
+        """Makes a webhook. Returns the secret that SECRET GENERATE made, "" if none. Raises Refusal."""
+        text = check_name(name)
+        if self.registry.named(text) is not None:
+            raise Refusal(f"webhook '{text}' already exists")
+        if len(self.registry) >= self.desk.settings.max_webhooks:
+            raise Refusal(f"at most {self.desk.settings.max_webhooks} webhooks (webhooks.max_webhooks)")
+        now = self.outside.clock.now
+        base = replace(
+            self.defaults, serial=self.registry.next_serial, name=text, owner=owner, created_at=now, updated_at=now,
+            url=check_url(url.decode("utf-8", "replace"), self.limits),
+        )  # fmt: skip
+        made: Parsed = parse(tokens, base, self.limits)
+        delivery = self._make(made.webhook)
+        self.registry.add(delivery)
+        self._note_definition(delivery)
+        self._tell("webhook.created", delivery, {})
+        return made.generated
+
+    def update(self, delivery: Delivery, tokens: list[bytes]) -> str:
+        """Changes what the options name. Returns a generated secret as `create` does. Raises Refusal."""
+        changed = parse(tokens, delivery.webhook, self.limits, updating=True)
+        was_enabled = delivery.webhook.enabled
+        self._change(delivery, changed.webhook)
+        self._tell("webhook.updated", delivery, {})
+        if was_enabled and not changed.webhook.enabled:
+            self._tell("webhook.disabled", delivery, {"reason": changed.webhook.disabled_reason})
+        return changed.generated
+
+    def delete(self, delivery: Delivery) -> None:
+        """What is pending is dropped and counted."""
+        self.desk.flush()
+        delivery.close()
+        self.departed.add(delivery.counters)
+        self.registry.remove(delivery)
+        self.outside.notes([["hook", delivery.webhook.serial, None]])
+        self.on_change()
+        self._tell("webhook.deleted", delivery, {})
+
+    def enable(self, delivery: Delivery) -> None:
+        if not delivery.webhook.enabled:
+            self._change(delivery, replace(delivery.webhook, enabled=True, disabled_reason=""))
+            self._tell("webhook.enabled", delivery, {})
+
+    def disable(self, delivery: Delivery) -> None:
+        if delivery.webhook.enabled:
+            self._tell("webhook.disabled", delivery, {"reason": "by command"})
+
+    def pause(self, delivery: Delivery, paused: bool) -> None:
+        """Holds what is pending, or lets it go again."""
+        if delivery.webhook.paused != paused:
+            self._change(delivery, replace(delivery.webhook, paused=paused))
+
+    def rotate(self, delivery: Delivery, secret: str = "GENERATE", overlap_s: int = DAY_SECONDS) -> str:
+        """A new secret; the one before signs beside it for `overlap_s` seconds. Returns the new one if it was
+        generated. Raises Refusal."""
+        new, generated = read_secret(secret)
+        if not new:
+            raise Refusal("SECRET: a secret has to be given")
+        before, until = delivery.webhook.secret, self.outside.clock.now + overlap_s * 1000
+        keeps = bool(before) and overlap_s > 0 and before != new
+        changed = replace(
+            delivery.webhook, secret=new, old_secret=before if keeps else "", old_secret_until=until if keeps else 0
+        )
+        self._change(delivery, changed)
+        self._tell("webhook.updated", delivery, {})
+        return generated
+
+    def _make(self, webhook: Webhook) -> Delivery:
+        return Delivery(webhook, self.desk, self._tell)
+
+    def _change(self, delivery: Delivery, webhook: Webhook) -> None:
+        delivery.configure(replace(webhook, updated_at=self.outside.clock.now))
+        self.registry.changed()
+        self._note_definition(delivery)
+
+    def _note_definition(self, delivery: Delivery) -> None:
+        self.desk.flush()
+        self.outside.notes([["hook", delivery.webhook.serial, to_plain(delivery.webhook)]])
+        self.on_change()
+
+    # -- by hand -----------------------------------------------------------------------------------------------
+
+    def purge(self, delivery: Delivery, dead: bool) -> int:
+        """Drops what is pending and not in flight, or the dead letters. Returns how many events."""
+        if not dead:
+            return delivery.purge()
+        positions = list(delivery.dead)
+        self._take_letters(delivery, positions)
+        return len(positions)
+
+    def replay_dead(self, delivery: Delivery) -> int:
+        """Queues the dead letters again, oldest event first, as many as there is room for. Returns how many."""
+        return self.requeue(delivery, [letter.change for letter in delivery.dead.values()])
+
+    def replay_events(self, delivery: Delivery, ids: Iterable[str]) -> tuple[int, set[int]]:
+        """Queues the dead letters with these event ids again. Returns how many, and the positions of the others, which
+        only the journal can know. Raises Refusal for what is no event id of this server."""
+        wanted = {self._position(id) for id in ids}
+        letters = [delivery.dead[position].change for position in wanted if position in delivery.dead]
+        return self.requeue(delivery, letters), wanted - {change.position for change in letters}
+
+    def _position(self, id: str) -> int:
+        match = _EVENT_ID.fullmatch(id)
+        position = sum(_ALPHABET.index(c) << 5 * i for i, c in enumerate(reversed(match[1]))) if match else 0
+        if not match or event_id(self.outside.journal_id, position) != id:
+            raise Refusal(f"no event id of this server: '{id[:64].encode('ascii', 'backslashreplace').decode()}'")
+        return position
+
+    def requeue(self, delivery: Delivery, changes: Iterable[Change]) -> int:
+        """Queues changes once more, with their old ids, unless they are pending. Returns how many there was room for."""
+        serial = delivery.webhook.serial
+        pending = {event.change.position for event in delivery.queue.lanes}
+        room = min(
+            delivery.webhook.max_pending - len(delivery.queue), self.desk.settings.max_pending - self.desk.pending
+        )
+        fresh = {c.position: c for c in sorted(changes, key=lambda c: c.position) if c.position not in pending}
+        chosen = list(fresh.values())[: max(room, 0)]
+        if chosen:
+            self._take_letters(delivery, [c.position for c in chosen if c.position in delivery.dead])
+            self.desk.flush()
+            self.outside.notes([["queue", serial, [[tuple(change), 0] for change in chosen]]])
+            for change in chosen:
+                delivery.counters.matched += 1
+                delivery.enqueue(change)
+            self.desk.wake(delivery)
+        return len(chosen)
+
+    def _take_letters(self, delivery: Delivery, positions: list[int]) -> None:
+        for position in positions:
+            del delivery.dead[position]
+        if positions:
+            self.desk.flush()
+            self.outside.notes([["undead", delivery.webhook.serial, positions]])
+
+    def test(self, delivery: Delivery, done: Callable[[dict[str, Any]], None]) -> None:
+        """Sends one event outside of the queue; `done` gets status, http_status, latency_ms, error and event_id."""
+        now, webhook = self.outside.clock.now, delivery.webhook
+        position = self.outside.next_position()
+        text = orjson.dumps({"webhook": webhook.name, "message": "A test event of WEBHOOK.TEST"})
+        change = Change(
+            position, now, 0, "webhook.test", None, ("json", text), None, 0, "WEBHOOK.TEST", 0, "", 0,
+            (webhook.serial,), webhook.name,
+        )  # fmt: skip
+        parcel = Parcel([Pending(change, None, 0)])
+        parcel.attempt = 1
+
+        def answered(outcome: Outcome) -> None:
+            done({
+                "status": "delivered" if outcome.delivered else "failed",
+                "http_status": outcome.status,
+                "latency_ms": round(outcome.latency_ms, 3),
+                "error": "" if outcome.delivered else describe(outcome),
+                "event_id": event_id(self.outside.journal_id, position),
+            })  # fmt: skip
+
+        self.outside.post(delivery.request(parcel, now), answered)
+
+    # -- numbers -----------------------------------------------------------------------------------------------
+
+    def samples(self) -> Iterable[WebhookSample]:
+        """What a scrape shows."""
+        now = self.outside.clock.now
+        for delivery in self.registry:
+            yield WebhookSample(
+                delivery.webhook.name, delivery.counters, len(delivery.queue), delivery.webhook.max_pending,
+                delivery.oldest_age_ms(now), delivery.circuit.open,
+            )  # fmt: skip

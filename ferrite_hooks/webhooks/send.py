@@ -1,0 +1,301 @@
+"""The one place that opens connections: a Request goes out, an Outcome comes back, nothing is raised.
+
+An Outcome says how far the request got (Stage), so that nobody has to read error texts; the texts hold
+neither URLs nor headers, for both may carry secrets. A receiver is a stranger: redirects are not followed,
+bodies not decompressed, at most 64 KiB of an answer is read and 1 KiB kept, proxies and cookies do not exist,
+and the guard judges the address of every connection. As soon as a status has arrived it is the outcome,
+whatever becomes of the rest of the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from ferrite_hooks.webhooks.guard import Refused, Rules, check_host, socket_factory
+from ferrite_hooks.webhooks.model import Outcome, Request, Stage, Tls
+
+READ_LIMIT = 65536  # bytes of an answer that are read
+KEEP_LIMIT = 1024  # bytes of it that are kept
+MAX_ERROR = 300  # characters of an error text
+# Shorter than what common servers allow (Node: 5 s), so that we seldom write to a connection about to close.
+KEEPALIVE_SECONDS = 4.0
+RESOLVER_THREADS = 32
+MAX_TRIES = 3  # connections that one request uses up when they turn out to be closed
+MAX_PIECE = 1 << 20  # bytes of a body that are written at once
+_NOT_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # headers aiohttp would add by itself
+_CLOSED = "the sender is closed"
+_BROKEN = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+
+
+class Sender:
+    """Sends requests over a pool of kept-alive connections. To be made inside a running event loop.
+
+    `rules` and `tls` hold for its life: to change them make another Sender, and close this one.
+    """
+
+    def __init__(self, rules: Rules, tls: Tls, *, max_connections: int = 512) -> None:
+        self._rules = rules
+        self._tls = tls
+        self._contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
+        self._slots = asyncio.Semaphore(max_connections)
+        self._resolver = _Resolver()
+        connector = aiohttp.TCPConnector(
+            limit=max_connections,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            resolver=self._resolver,
+            socket_factory=socket_factory(rules),
+        )
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None, connect=None),
+            trace_configs=[trace],
+            skip_auto_headers=_NOT_OURS,
+        )
+        self._closing = False
+        self._deadlines: set[asyncio.Timeout] = set()  # of the requests on their way
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def post(self, request: Request) -> Outcome:
+        """Sends one request. Waits for a free connection first; the request's timeout counts from there and
+        covers everything: resolving, connecting, TLS, sending, and the answer. Raises only CancelledError.
+        """
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            async with self._slots:
+                return await self._post(request)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def close(self, grace_seconds: float = 0.0) -> None:
+        """Takes no more requests, gives those in flight `grace_seconds`, then closes every connection; what
+        was still in flight gets an Outcome. May be called twice."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(grace_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(0)
+        await self._idle.wait()
+        await self._session.close()
+        await self._resolver.close()
+
+    async def _post(self, request: Request) -> Outcome:
+        if self._closing:
+            return _failed(Stage.SEND, 0.0, _CLOSED)
+        answer = _Answer()
+        started = perf_counter()
+        try:
+            url = URL(request.url)
+            check_host(url.host or "", self._rules)
+            context = self._context(request.tls or self._tls) if url.scheme == "https" else True
+            async with asyncio.timeout(request.timeout_ms / 1000) as deadline:
+                self._deadlines.add(deadline)
+                try:
+                    while not await self._exchange(url, request, context, answer):
+                        answer = _Answer(answer.tries + 1)
+                finally:
+                    self._deadlines.discard(deadline)
+        except Exception as error:
+            if not answer.status:
+                closed = self._closing and isinstance(error, TimeoutError)
+                stage, text = (Stage.SEND, _CLOSED) if closed else _classify(error, request)
+                return _failed(stage, _ms_since(started), text)
+        return Outcome(
+            Stage.STATUS, answer.status, _ms_since(started), "", bytes(answer.body), answer.retry_after
+        )
+
+    async def _exchange(
+        self, url: URL, request: Request, context: ssl.SSLContext | bool, answer: _Answer
+    ) -> bool:
+        """Sends the request and fills in the answer. Returns False if it should be tried again: a kept-alive
+        connection that the receiver closed just as we used it says nothing about the receiver, and deliveries
+        carry an id, so that sending one again is safe."""
+        try:
+            await self._send(url, request, context, answer)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if answer.status or not answer.reused or answer.tries == MAX_TRIES:
+                raise
+            return False
+        return True
+
+    async def _send(
+        self, url: URL, request: Request, context: ssl.SSLContext | bool, answer: _Answer
+    ) -> None:
+        body = request.body
+        async with self._session.post(
+            url,
+            data=body if len(body) <= MAX_PIECE else io.BytesIO(body),
+            headers=request.headers,
+            ssl=context,
+            allow_redirects=False,
+            trace_request_ctx=answer,
+        ) as response:
+            answer.retry_after = response.headers.get("Retry-After", "")[:64]
+            answer.status = response.status
+            left = READ_LIMIT
+            while left > 0:
+                chunk = await response.content.read(left)
+                if not chunk:
+                    return
+                left -= len(chunk)
+                if len(answer.body) < KEEP_LIMIT:
+                    answer.body += chunk[: KEEP_LIMIT - len(answer.body)]
+            response.close()  # more than we care for: this connection is not used again
+
+    def _context(self, tls: Tls) -> ssl.SSLContext:
+        """The TLS settings, loaded; again when a file has changed (certificates are renewed)."""
+        try:
+            key = (tls, *(os.stat(file).st_mtime_ns for file in tls[1:] if file))
+            context = self._contexts.get(key)
+            if context is None:
+                for old in [old for old in self._contexts if old[0] == tls]:
+                    del self._contexts[old]
+                context = self._contexts[key] = load_tls(tls)
+            return context
+        except OSError as error:
+            raise _TlsFiles(_reason(error)) from None
+
+
+def load_tls(tls: Tls) -> ssl.SSLContext:
+    """The context for these settings. Raises OSError (ssl.SSLError) for files that cannot be read or used:
+    call it at start, so that a wrong path is an error there."""
+    context = ssl.create_default_context()
+    if tls.ca_file:
+        context.load_verify_locations(tls.ca_file)
+    if tls.cert_file:
+        # An encrypted key is an error rather than a prompt on the terminal.
+        context.load_cert_chain(tls.cert_file, tls.key_file or None, password=lambda: b"")
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class _TlsFiles(Exception):
+    """A certificate or key that could not be loaded."""
+
+
+class _Answer:
+    """What has arrived so far of one answer."""
+
+    __slots__ = ("body", "retry_after", "reused", "status", "tries")
+
+    def __init__(self, tries: int = 1) -> None:
+        self.tries = tries
+        self.status = 0
+        self.retry_after = ""
+        self.body = bytearray()
+        self.reused = False  # whether the request went over a connection that had served before
+
+
+async def _note_reuse(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    context.trace_request_ctx.reused = True
+
+
+class _Resolver(AbstractResolver):
+    """The system's resolver, on threads of its own: names that take half a minute to fail must not hold up
+    whatever else runs on the loop's few default threads."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(RESOLVER_THREADS, "resolve")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        def look_up() -> list[ResolveResult]:
+            infos = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+            return [
+                ResolveResult(
+                    hostname=host,
+                    host=str(address[0]),
+                    port=port,
+                    family=found,
+                    proto=proto,
+                    flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+                )
+                for found, _, proto, _, address in infos
+            ]
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _ms_since(started: float) -> float:
+    return (perf_counter() - started) * 1000
+
+
+def _failed(stage: Stage, latency_ms: float, text: str) -> Outcome:
+    return Outcome(stage, 0, latency_ms, text[:MAX_ERROR], b"", "")
+
+
+def _classify(error: Exception, request: Request) -> tuple[Stage, str]:
+    """How far a request got that ended in this error, and what to say of it."""
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientConnectorError):
+        return Stage.TIMEOUT, f"no response within {request.timeout_ms} ms"
+    if isinstance(error, _TlsFiles):
+        return Stage.TLS, f"cannot load the TLS files: {error}"
+    if isinstance(error, Refused):
+        return Stage.CONNECT, str(error)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Stage.RESOLVE, f"cannot resolve the host: {_reason(error.os_error)}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Stage.TLS, f"certificate not trusted: {_reason(error.certificate_error)}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # During connect() the peer can only refuse; it can break a connection only once there is one.
+        tls = isinstance(error, aiohttp.ClientSSLError) or isinstance(error.os_error, _BROKEN)
+        if tls and request.url[:6].lower() == "https:":
+            return Stage.TLS, f"TLS handshake failed: {_reason(error.os_error)}"
+        return Stage.CONNECT, f"cannot connect: {_reason(error.os_error)}"
+    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
+        return Stage.TLS, f"TLS failed: {_reason(error.__cause__ or error)}"
+    if isinstance(error, aiohttp.InvalidURL):
+        return Stage.RESOLVE, "the URL is malformed"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Stage.SEND, "the response is not valid HTTP"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return Stage.SEND, "the connection was closed before a response arrived"
+    if isinstance(error, OSError):
+        return Stage.SEND, f"the connection broke: {_reason(error)}"
+    return Stage.SEND, f"cannot send: {type(error).__name__}"
+
+
+def _reason(error: BaseException) -> str:
+    """The system's words for an error; never its arguments, where paths and addresses are."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "protocol error").lower().replace("_", " ")
+    if isinstance(error, OSError) and error.errno is not None:
+        # The guard's own words, and the resolver's, are only in strerror.
+        named = isinstance(error, socket.gaierror | PermissionError)
+        return str(error.strerror) if named else os.strerror(error.errno)
+    return type(error).__name__

@@ -1,0 +1,86 @@
+"""Running random command histories: against redis-server, and against ourselves.
+
+`compare` runs one on both servers. `replay` runs one on ours and holds it to what every write owes: a change
+of the data has an event that its command declares, no change has none, and the effects, applied to an empty
+server, make the same data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fakes import Client, Harness
+from oracle import Oracle, Pair, Word
+
+from ferrite_hooks.engine.command import COMMANDS
+
+History = list[tuple[Word, ...]]
+
+
+def contents(harness: Harness) -> dict[tuple[int, bytes], Any]:
+    """All data in plain types that compare by value."""
+    return {
+        (db.index, key): (type(value).__name__, _plain(value), db.expires.get(key))
+        for db in harness.engine.databases
+        for key, value in db.data.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    name = type(value).__name__
+    if name == "bytes":
+        return value
+    return dict(value.items()) if name in ("Hash", "ZSet") else set(value) if name == "Set" else list(value)
+
+
+def compare(redis_port: int, history: History, resp: int = 2, unordered: tuple[str, ...] = ()) -> None:
+    """The same raw replies and the same events. `unordered` names the commands whose elements have no order."""
+    oracle = Oracle(redis_port)
+    try:
+        oracle("FLUSHALL")
+        both = Pair(oracle, Harness(), resp)
+        for words in history:
+            both.check(*words, unordered=words[0] in unordered)
+        both.events()
+    finally:
+        oracle("HELLO", 2)
+        oracle.close()
+
+
+def replay(history: History) -> None:
+    """See above. Commands are run in small groups by one client; errors are part of a history."""
+    harness, copy = Harness(), Harness()
+    harness.capture_all()
+    for words in history:
+        before = contents(harness)
+        run_watched(harness, harness.client, words, before)
+        effects, _ = harness.engine.drain()
+        apply(copy, effects)
+        assert contents(copy) == contents(harness), (words, effects)
+
+
+def run_watched(
+    harness: Harness, client: Client, words: tuple[Word, ...], before: dict[tuple[int, bytes], Any]
+) -> None:
+    """Runs one command and checks its events; leaves the effects to be drained."""
+    client(*words)
+    changes, harness.engine.changes = harness.engine.changes, []
+    after = contents(harness)
+    changed = {key for _, key in before.keys() | after.keys() if before.get((0, key)) != after.get((0, key))}
+    assert changed <= {change.key for change in changes}, (words, changes)
+    declared = COMMANDS[str(words[0]).lower().encode()].events
+    assert {change.event for change in changes} <= set(declared), (words, changes)
+    if not harness.engine.effects:
+        assert not changes and not changed, (words, changes)
+
+
+def apply(harness: Harness, effects: list[list[bytes]]) -> None:
+    """Runs effects as the journal's replay does. They must change something, and not fail."""
+    for effect in effects:
+        if effect[0] == b"SELECT":
+            harness.client.session.db = harness.engine.databases[int(effect[1])]
+            continue
+        dirty = harness.engine.dirty
+        reply = harness.client(*effect)
+        assert type(reply).__name__ != "ReplyError", (effect, reply)
+        assert harness.engine.dirty > dirty, effect

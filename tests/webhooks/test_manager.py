@@ -1,0 +1,533 @@
+"""The delivery library as a whole: every scenario without I/O, then any schedule of everything."""
+
+from __future__ import annotations
+
+import pytest
+from webhook_world import FAILURE, GONE, OK, REFUSED, World
+
+from ferrite_hooks.webhooks.desk import Settings
+from ferrite_hooks.webhooks.options import Limits, Refusal
+from ferrite_hooks.webhooks.payload import event_id
+
+
+@pytest.fixture
+def world() -> World:
+    return World().start()
+
+
+# -- delivering ------------------------------------------------------------------------------------------------
+
+
+def test_a_write_is_delivered_and_acknowledged_after_the_post(world: World) -> None:
+    hook = world.create(options="PATTERN user:* EVENTS SET")
+    world.write("user:1", b"Alice")
+    world.write("other", b"x")
+    world.settle()
+    [sent] = world.flying
+    assert (sent.json["key"], sent.json["data"]["value"]) == ("user:1", "Alice")
+    assert sent.headers["X-Ferrite-Attempt"] == "1"
+    assert len(hook.queue) == 1, "pending until the endpoint has answered"
+    world.answer(OK)
+    assert (len(hook.queue), hook.counters.delivered, world.manager.desk.pending) == (0, 1, 0)
+    assert world.balance(hook)
+    world.crash()
+    world.settle()
+    assert world.flying == [], "an acknowledged event does not go out again"
+
+
+def test_order_per_key_and_concurrency_across_keys(world: World) -> None:
+    world.create(options="CONCURRENCY 3")
+    for key in "aabbccdd":
+        world.write(key)
+    world.settle()
+    assert [s.json["key"] for s in world.flying] == ["a", "b", "c"]
+    world.answer(OK, 1)
+    assert [s.sequences for s in world.flying] == [[1], [5], [7]], "the key that waited longest goes first"
+    assert [s.sequences[0] for s in world.answer_all()] == [1, 5, 7, 4, 2, 6, 8]
+
+
+def test_the_same_key_in_two_databases_is_two_keys(world: World) -> None:
+    world.create()
+    world.write("k", db=0)
+    world.write("k", db=1)
+    world.settle()
+    assert len(world.flying) == 2
+
+
+def test_a_failing_key_holds_up_only_itself(world: World) -> None:
+    world.create(options="RETRIES 1")
+    for _ in range(3):
+        world.write("bad")
+        world.write("good")
+    world.settle()
+    for _ in range(4):
+        world.answer(FAILURE if world.flying[0].json["key"] == "bad" else OK)
+    assert world.flying == [], "the bad key waits for its retry, all of the good one is delivered"
+    world.advance(1000)
+    assert [s.sequences for s in world.flying] == [[1]]
+    assert world.flying[0].headers["X-Ferrite-Attempt"] == "2"
+    world.answer(FAILURE)
+    assert [s.sequences for s in world.flying] == [[3]], "the dead one makes way"
+
+
+def test_retries_then_a_dead_letter(world: World) -> None:
+    hook = world.create(options="RETRIES 2 RETRY_DELAY 100")
+    world.write("k")
+    world.settle()
+    ids = set()
+    for delay in (100, 200, 0):
+        ids.add(world.flying[0].headers["webhook-id"])
+        world.answer(REFUSED)
+        world.advance(delay)
+    assert len(ids) == 1, "the id is the same at every attempt"
+    [letter] = hook.dead.values()
+    assert (letter.attempts, letter.reason) == (3, "retries exhausted: connect: connection refused")
+    assert (hook.counters.dead, hook.counters.failed, hook.counters.retries) == (1, 3, 2)
+    assert world.balance(hook)
+    assert [row[5] for row in world.attempts] == ["retrying", "retrying", "dead"]
+
+
+def test_a_restart_goes_on_with_the_retries_where_they_were(world: World) -> None:
+    world.create(options="RETRIES 2 RETRY_DELAY 1000")
+    world.write("k")
+    world.write("k")
+    world.settle()
+    first = world.answer(FAILURE)
+    world.crash()
+    world.settle()
+    assert world.flying == [], "still waiting"
+    world.advance(1000)
+    again = world.answer(FAILURE)
+    assert again.headers["X-Ferrite-Attempt"] == "2"
+    assert again.headers["webhook-id"] == first.headers["webhook-id"]
+    assert again.json == first.json
+    world.crash(through_snapshot=True)
+    world.advance(2000)
+    assert world.answer(FAILURE).headers["X-Ferrite-Attempt"] == "3"
+    assert [s.sequences for s in world.flying] == [[2]]
+
+
+def test_in_flight_at_a_crash_arrives_again(world: World) -> None:
+    world.create()
+    world.write("k")
+    world.settle()
+    before = world.flying[0]
+    world.crash()
+    world.settle()
+    assert world.flying[0].request.body == before.request.body
+
+
+def test_gone_disables(world: World) -> None:
+    hook = world.create()
+    world.write("a")
+    world.write("a")
+    world.settle()
+    world.answer(GONE)
+    assert (hook.webhook.status, hook.webhook.disabled_reason) == ("disabled", "the endpoint is gone (410)")
+    assert (len(hook.dead), len(hook.queue)) == (1, 1)
+    assert world.write("b") == 0, "a disabled webhook captures nothing"
+    world.crash()
+    hook = world.manager.find(b"w", "default")
+    assert hook.webhook.status == "disabled"
+    world.manager.enable(hook)
+    assert len(world.answer_all()) == 1, "what was pending has waited"
+
+
+def test_a_late_answer_for_a_deleted_webhook_means_nothing(world: World) -> None:
+    hook = world.create()
+    world.write("a")
+    world.write("a")
+    world.settle()
+    world.manager.delete(hook)
+    again = world.create()
+    world.write("a")
+    world.settle()
+    late, new = world.flying
+    late.done(OK)
+    world.settle()
+    assert (again.counters.delivered, len(again.queue), world.manager.desk.pending) == (0, 1, 1)
+    assert world.manager.departed.purged == 2
+    new.done(OK)
+    world.settle()
+    assert again.counters.delivered == 1
+
+
+# -- the circuit breaker ---------------------------------------------------------------------------------------
+
+
+def test_circuit_opens_spends_no_retries_and_closes(world: World) -> None:
+    hook = world.create(options="RETRIES 5 RETRY_DELAY 1000 RETRY_BACKOFF fixed")
+    for i in range(20):
+        world.write(f"k{i}")
+    world.settle()
+    assert len(world.flying) == 16
+    while world.flying:
+        world.answer(FAILURE)
+    assert hook.circuit.open and len(hook.queue) == 20
+    for interval in (1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000):
+        world.advance(interval - 1)
+        assert world.flying == []
+        world.advance(1)
+        assert len(world.flying) == 1, "one probe"
+        world.answer(FAILURE)
+    assert hook.counters.dead == 0, "the probes cost no retry"
+    world.advance(60_000)
+    world.answer(OK)
+    assert not hook.circuit.open
+    assert len(world.answer_all()) == 19
+    assert world.balance(hook)
+
+
+def test_a_webhook_that_only_fails_is_disabled() -> None:
+    world = World(Settings(disable_after_ms=600_000)).start()
+    hook = world.create(options="RETRIES 3")
+    world.create("ops", "EVENTS webhook.*")
+    world.write("k")
+    told = []
+    for _ in range(40):
+        for sent in list(world.flying):
+            outcome = OK if sent.hook == "ops" else FAILURE
+            if sent.hook == "ops":
+                told.append(sent.json["event"])
+            world.answer(outcome, world.flying.index(sent))
+        world.write(f"k{len(told)}")
+        world.advance(60_000)
+    assert hook.webhook.status == "disabled"
+    assert hook.webhook.disabled_reason.startswith("every attempt has failed")
+    assert told.count("webhook.disabled") == 1 and "webhook.circuit.opened" in told
+
+
+# -- batches, rate, pause --------------------------------------------------------------------------------------
+
+
+def test_batches_by_size_and_by_time(world: World) -> None:
+    hook = world.create(options="BATCH true BATCH_SIZE 3 BATCH_INTERVAL 500")
+    for key in "abcde":
+        world.write(key)
+    world.settle()
+    [sent] = world.flying
+    assert (sent.sequences, sent.json["count"]) == ([1, 2, 3], 3)
+    assert sent.headers["X-Ferrite-Event"] == "batch"
+    world.answer(OK)
+    assert world.flying == []
+    world.advance(499)
+    assert world.flying == []
+    world.advance(1)
+    assert world.flying[0].sequences == [4, 5]
+    first = world.answer(FAILURE)
+    world.write("f")
+    world.write("a")
+    world.advance(1000)
+    assert world.flying[0].json["batch_id"] == first.json["batch_id"], "the same batch at the retry"
+    world.answer(OK)
+    world.advance(500)
+    assert world.answer(OK).sequences == [6, 7]
+    assert world.balance(hook)
+
+
+def test_a_batch_survives_a_restart_as_it_was(world: World) -> None:
+    world.create(options="BATCH true BATCH_SIZE 2")
+    for key in "abc":
+        world.write(key)
+    world.settle()
+    first = world.answer(FAILURE)
+    world.crash()
+    world.advance(1000)
+    assert world.flying[0].json["batch_id"] == first.json["batch_id"]
+    assert world.flying[0].headers["X-Ferrite-Attempt"] == "2"
+
+
+def test_switching_batches_on_and_off_keeps_order(world: World) -> None:
+    hook = world.create(options="CONCURRENCY 2")
+    for key in "abab":
+        world.write(key)
+    world.settle()
+    world.manager.update(hook, b"BATCH true BATCH_SIZE 10 BATCH_INTERVAL 1".split())
+    world.answer(OK)
+    assert len(world.flying) == 1, "the lanes change once nothing is in flight"
+    world.answer(OK)
+    world.advance(1)
+    assert world.flying[0].sequences == [3, 4]
+    world.manager.update(hook, b"BATCH false".split())
+    world.answer(FAILURE)
+    world.write("c")
+    world.settle()
+    assert sorted(s.sequences[0] for s in world.flying) == [3, 4] and len(hook.queue) == 3
+    world.answer_all()
+    assert world.balance(hook)
+
+
+def test_rate_limit_delays_and_costs_no_attempt(world: World) -> None:
+    world.create(options="RATE_LIMIT 10")
+    for i in range(25):
+        world.write(f"k{i}")
+    sent = 0
+    for _ in range(10):
+        world.advance(100)
+        assert len(world.flying) <= 2
+        sent += len(world.answer_all())
+    assert 9 <= sent <= 11
+    world.advance(2000)
+    assert all(s.headers["X-Ferrite-Attempt"] == "1" for s in world.answer_all())
+
+
+def test_pause_holds_and_captures(world: World) -> None:
+    hook = world.create()
+    world.manager.pause(hook, True)
+    world.write("k")
+    world.advance(10_000)
+    assert world.flying == [] and len(hook.queue) == 1
+    world.crash()
+    world.advance(10_000)
+    assert world.flying == []
+    world.manager.pause(world.manager.find(b"w", "default"), False)
+    assert len(world.answer_all()) == 1
+
+
+def test_no_webhook_has_a_turn_for_itself(world: World) -> None:
+    world.create("busy", "CONCURRENCY 256")
+    world.create("calm", "PATTERN calm")
+    for i in range(300):
+        world.write(f"k{i}")
+    world.write("calm")
+    world.tick()
+    assert len(world.flying) <= 64
+    assert "calm" in {s.hook for s in world.flying}
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("drop_oldest", [1, 5, 6]), ("drop_newest", [1, 2, 3])])
+def test_overflow(world: World, policy: str, kept: list[int]) -> None:
+    hook = world.create(options=f"MAX_PENDING 3 CONCURRENCY 1 OVERFLOW {policy}")
+    world.write("k")
+    world.settle()  # the first is in flight and stays
+    for _ in range(5):
+        world.write("k")
+    world.settle()
+    assert (len(hook.queue), hook.counters.dropped, len(hook.dead)) == (3, 3, 3)
+    assert world.balance(hook)
+    world.crash()
+    hook = world.manager.find(b"w", "default")
+    assert (len(hook.queue), hook.counters.dropped, len(hook.dead)) == (3, 3, 3)
+    assert [s.sequences[0] for s in world.answer_all()] == kept
+
+
+def test_reject_asks_for_the_write_to_be_refused(world: World) -> None:
+    hook = world.create(options="MAX_PENDING 2 OVERFLOW reject PATTERN k*")
+    for _ in range(2):
+        assert not world.manager.rejecting()
+        world.write("k")
+        world.settle()
+    assert world.manager.rejecting()
+    assert world.manager.refuses(0, ("set", "del"), [b"other", b"k1"]) == "w"
+    assert world.manager.refuses(0, ("set",), [b"other"]) is None
+    world.write("k")  # an expiry cannot be refused
+    world.settle()
+    assert (len(hook.queue), hook.counters.dropped) == (3, 0)
+    world.answer_all()
+    assert not world.manager.rejecting()
+
+
+def test_the_servers_bound_holds_for_all_together() -> None:
+    world = World(Settings(max_pending=5), Limits(max_pending=5)).start()
+    a, b = world.create("a", "PATTERN a* CONCURRENCY 1"), world.create("b", "PATTERN b* CONCURRENCY 1")
+    for i in range(4):
+        world.write(f"a{i}")
+    for i in range(4):
+        world.write(f"b{i}")
+    world.settle()
+    assert len(a.queue) + len(b.queue) == world.manager.desk.pending == 5
+    assert world.balance(a) and world.balance(b)
+
+
+def test_dead_letters_are_bounded() -> None:
+    world = World(Settings(max_dead=3)).start()
+    hook = world.create(options="RETRIES 0 MAX_PENDING 9999")
+    for i in range(5):
+        world.write(f"k{i}")
+    world.settle()
+    while hook.queue:
+        for _ in list(world.flying):
+            world.answer(FAILURE)
+            if hook.circuit.open:
+                world.manager.update(hook, [b"URL", b"http://x%d/" % hook.counters.dead])
+    assert (list(hook.dead), hook.counters.dead) == ([3, 4, 5], 5)
+
+
+def test_coalesce_keeps_the_latest(world: World) -> None:
+    hook = world.create(options="COALESCE true")
+    for i in range(5):
+        world.write("k", b"%d" % i)
+        world.settle()
+    assert len(hook.queue) == 2, "one in flight, the latest behind it"
+    world.crash()
+    hook = world.manager.find(b"w", "default")
+    first, second = world.answer_all()
+    assert first.json["data"]["value"] == "0"
+    assert (second.json["data"]["value"], second.json["metadata"]["coalesced"]) == ("4", 3)
+    assert hook.counters.coalesced == 3 and world.balance(hook)
+
+
+def test_coalesce_in_batches(world: World) -> None:
+    hook = world.create(options="COALESCE true BATCH true BATCH_INTERVAL 100")
+    for i in range(3):
+        world.write("a", b"%d" % i)
+        world.write("b", b"%d" % i)
+    world.advance(100)
+    assert [e["data"]["value"] for e in world.answer(OK).events] == ["2", "2"]
+    assert world.balance(hook)
+
+
+# -- by hand ---------------------------------------------------------------------------------------------------
+
+
+def test_replay_dead_events_and_purge(world: World) -> None:
+    hook = world.create(options="RETRIES 0")
+    for key in "ab":
+        world.write(key)
+    world.settle()
+    first = world.answer(FAILURE)
+    world.answer(FAILURE)
+    assert world.manager.replay_events(hook, [first.json["id"]]) == (1, set())
+    world.settle()
+    again = world.answer(OK)
+    assert again.json["id"] == first.json["id"]
+    assert list(hook.dead) == [2]
+    assert world.manager.replay_dead(hook) == 1
+    world.settle()
+    world.crash()
+    world.settle()
+    hook = world.manager.find(b"w", "default")
+    assert world.balance(hook) and not hook.dead
+    world.answer(FAILURE)
+    assert world.manager.purge(hook, dead=True) == 1 and not hook.dead
+    world.manager.pause(hook, True)
+    world.write("c")
+    world.settle()
+    assert world.manager.purge(hook, dead=False) == 1
+    assert len(hook.queue) == 0 and world.balance(hook)
+    world.settle()
+    world.crash()
+    hook = world.manager.find(b"w", "default")
+    assert (len(hook.queue), len(hook.dead)) == (0, 0)
+
+
+@pytest.mark.parametrize("id", ["evt_x", "", event_id("other", 3), "evt_" + "u" * 21, "evt_é"])
+def test_replay_of_what_is_no_event(world: World, id: str) -> None:
+    hook = world.create()
+    with pytest.raises(Refusal):
+        world.manager.replay_events(hook, [id])
+    assert world.manager.replay_events(hook, [event_id("00000000", 3)]) == (0, {3})
+
+
+def test_rotation_signs_with_both_secrets_until_it_ends(world: World) -> None:
+    hook = world.create(options="SECRET old")
+    made = world.manager.rotate(hook, overlap_s=60)
+    assert made.startswith("whsec_")
+    world.write("a")
+    world.settle()
+    assert len(world.answer(OK).headers["webhook-signature"].split()) == 2
+    world.advance(60_000)
+    world.write("a")
+    world.settle()
+    assert len(world.answer(OK).headers["webhook-signature"].split()) == 1
+
+
+def test_test_sends_one_event_outside_of_the_queue(world: World) -> None:
+    hook = world.create()
+    world.manager.disable(hook)
+    answers: list[dict[str, object]] = []
+    world.manager.test(hook, answers.append)
+    sent = world.answer(FAILURE)
+    assert answers == [{
+        "status": "failed", "http_status": 500, "latency_ms": 5.0, "error": "HTTP 500",
+        "event_id": sent.json["id"],
+    }]  # fmt: skip
+    assert len(hook.queue) == 0 and world.balance(hook)
+
+
+# -- our own events and application events ----------------------------------------------------------------------
+
+
+def test_own_events_go_to_others_only(world: World) -> None:
+    world.create("ops", "EVENTS webhook.*")
+    world.answer_all()
+    hook = world.create("w", "RETRIES 0 EVENTS * webhook.*")
+    world.manager.pause(hook, True)
+    world.manager.disable(hook)
+    world.manager.enable(hook)
+    world.manager.delete(hook)
+    assert [s.json["event"] for s in world.answer_all() if s.hook == "ops"] == [
+        "webhook.created", "webhook.disabled", "webhook.enabled", "webhook.deleted",
+    ]  # fmt: skip
+
+
+def test_own_events_stay_with_their_owner(world: World) -> None:
+    world.create("anns", "EVENTS webhook.*", owner="ann")
+    world.create("bobs", "EVENTS webhook.*", owner="bob")
+    world.create("admins", "EVENTS webhook.*")
+    world.settle()
+    world.flying.clear()
+    world.create("new", "EVENTS SET", owner="ann")
+    world.settle()
+    told = {s.hook for s in world.flying if s.json["data"]["value"]["webhook"] == "new"}
+    assert told == {"anns", "admins"}
+
+
+def test_emit(world: World) -> None:
+    world.create(options="EVENTS user.*")
+    id = world.manager.emit("user.created", resource="42", data=b'{"b":1,"a":[true]}')
+    world.settle()
+    sent = world.answer(OK)
+    assert (sent.json["id"], sent.json["event"]) == (id, "user.created")
+    for name, data in (("SET", b"1"), ("webhook.created", b"1"), ("user.created", b"{")):
+        with pytest.raises(Refusal):
+            world.manager.emit(name, data=data)
+
+
+def test_when(world: World) -> None:
+    hook = world.create(options="WHEN data.value.status = paid")
+    world.write("a", b'{"status":"open"}')
+    world.write("b", b'{"status":"paid"}')
+    assert [s.json["key"] for s in world.answer_all()] == ["b"]
+    assert hook.counters.matched == 1
+
+
+# -- definitions -----------------------------------------------------------------------------------------------
+
+
+def test_definitions_survive_and_serials_are_never_reused(world: World) -> None:
+    hook = world.create("w", "PATTERN a* EVENTS SET AUTH bearer t HEADER X-A 1 WHEN key = a RATE_LIMIT 3 SECRET s")
+    definition = hook.webhook
+    gone = world.create("gone")
+    world.manager.delete(gone)
+    world.settle()
+    for through_snapshot in (False, True):
+        world.crash(through_snapshot)
+        assert world.manager.find(b"w", "default").webhook == definition
+        with pytest.raises(Refusal, match="no such webhook 'gone'"):
+            world.manager.find(b"gone", "default")
+    assert world.create("new").webhook.serial > gone.webhook.serial
+
+
+def test_refusals_change_nothing() -> None:
+    world = World(Settings(max_webhooks=1)).start()
+    with pytest.raises(Refusal):
+        world.create("w", "BOGUS 1")
+    hook = world.create("w")
+    for name, options in (("w", ""), ("second", ""), ("a b", "")):
+        with pytest.raises(Refusal):
+            world.manager.create(name.encode(), b"http://x/", options.encode().split(), "default")
+    before = hook.webhook
+    with pytest.raises(Refusal):
+        world.manager.update(hook, b"EVENTS SET RETRIES x".split())
+    assert hook.webhook == before and len(world.manager.registry) == 1
+
+
+def test_tenants(world: World) -> None:
+    world.create("anns", owner="ann")
+    with pytest.raises(Refusal, match="no such webhook"):
+        world.manager.find(b"anns", "bob")
+    assert world.manager.find(b"anns", "ann") is world.manager.find(b"anns", "default")
