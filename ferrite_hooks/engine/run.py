@@ -7,6 +7,7 @@ blocked clients afterwards. Errors are raised anywhere and caught here.
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from ferrite_hooks.resp.reply import NO_REPLY, QUEUED, Reply
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.session import Session
+
+log = logging.getLogger("ferrite_hooks.engine")
 
 _IN_RESP2_SUBSCRIPTION = frozenset(
     ["ping", "subscribe", "ssubscribe", "sunsubscribe", "psubscribe", "unsubscribe", "punsubscribe", "quit", "reset"]
@@ -48,6 +51,9 @@ def run(s: Session, argv: Argv) -> Reply:
         if s.queue is not None and not called:
             s.queue_broken = True  # refused before it could be queued: EXEC will abort
         reply = error
+    except Exception:  # a fault of ours must not take the other clients' server away
+        log.exception("%s failed", s.last_command.name if s.last_command is not None else "a command")
+        reply = ReplyError(errors.INTERNAL)
     else:
         if type(reply) is Wait:
             if s.deny_blocking:
