@@ -91,12 +91,20 @@ def add_long_doubles(augend: LongDouble, addend: LongDouble) -> bytes:
         raise ReplyError(INCREMENT_NAN)
 
 
-def sample_count(raw: bytes) -> int:
-    """The count of HRANDFIELD and its like; negative: members may be repeated."""
-    count = integer(raw)
-    if count == I64_MIN:
+def natural(raw: bytes, error: str = OUT_OF_RANGE + ", must be positive") -> int:
+    """An integer that is not negative."""
+    value = integer(raw, error)
+    if value < 0:
+        raise ReplyError(error)
+    return value
+
+
+def negatable(raw: bytes) -> int:
+    """An integer whose negative is one too: a count or rank whose sign means something."""
+    value = integer(raw)
+    if value == I64_MIN:
         raise ReplyError(f"{OUT_OF_RANGE}, value must between {-I64_MAX} and {I64_MAX}")
-    return count
+    return value
 
 
 def random_sample(value: Hash | Set, count: int) -> list[bytes]:
