@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ferrite_hooks.commands.help import help_of
+from ferrite_hooks.commands.common import help_lines
 from ferrite_hooks.engine.command import Argv, command, container
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import ReplyError
@@ -65,7 +65,7 @@ def object_refcount(s: Session, argv: Argv) -> Reply:
     group="generic", since="6.2.0", flags="loading stale", complexity="O(1)",
 )  # fmt: skip
 def object_help(s: Session, argv: Argv) -> Reply:
-    return help_of("object")
+    return help_lines("OBJECT")
 
 
 def _is_lfu(s: Session) -> bool:

@@ -1,9 +1,9 @@
-"""WAIT and WAITAOF on a server without replicas: only the own disk can confirm anything."""
+"""WAIT on a server without replicas: whoever asks for some waits until the timeout."""
 
 from __future__ import annotations
 
 from ferrite_hooks.commands.common import I64_MAX, integer
-from ferrite_hooks.engine.blocking import Wait, resolve
+from ferrite_hooks.engine.blocking import Wait
 from ferrite_hooks.engine.command import Argv, command
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.session import Session
