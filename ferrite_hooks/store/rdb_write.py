@@ -95,7 +95,7 @@ def write_rdb(
     `aux` are fields about the file; Redis skips those that it does not know. Returns the file's size. Raises
     OSError; what was at `path` is then still there.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.tmp")
     fd = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         size = _write(fd, files, databases, aux)
