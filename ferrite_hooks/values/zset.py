@@ -121,7 +121,10 @@ class ZSet:
             return []
         if reverse:
             start, stop = length - stop, length - start
-        return [member for _, member in self._ordered().islice(start, stop, reverse)]
+        members = [member for _, member in self._ordered()[start:stop]]
+        if reverse:
+            members.reverse()
+        return members
 
     def span_by_score(
         self, low: float, high: float, low_open: bool = False, high_open: bool = False
