@@ -7,12 +7,14 @@ blocked clients afterwards. Errors are raised anywhere and caught here.
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from ferrite_hooks import errors
 from ferrite_hooks.engine.blocking import Wait, block
 from ferrite_hooks.engine.command import COMMANDS, Argv, Command, find
+from ferrite_hooks.engine.monitor import observe
 from ferrite_hooks.engine.pause import holds, postpone
 from ferrite_hooks.engine.transactions import discard
 from ferrite_hooks.errors import ReplyError
@@ -20,6 +22,8 @@ from ferrite_hooks.resp.reply import NO_REPLY, QUEUED, Reply
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.session import Session
+
+log = logging.getLogger("ferrite_hooks.engine")
 
 _IN_RESP2_SUBSCRIPTION = frozenset(
     ["ping", "subscribe", "ssubscribe", "sunsubscribe", "psubscribe", "unsubscribe", "punsubscribe", "quit", "reset"]
@@ -47,6 +51,9 @@ def run(s: Session, argv: Argv) -> Reply:
         if s.queue is not None and not called:
             s.queue_broken = True  # refused before it could be queued: EXEC will abort
         reply = error
+    except Exception:  # a fault of ours must not take the other clients' server away
+        log.exception("%s failed", s.last_command.name if s.last_command is not None else "a command")
+        reply = ReplyError(errors.INTERNAL)
     else:
         if type(reply) is Wait:
             if s.deny_blocking:
@@ -55,7 +62,7 @@ def run(s: Session, argv: Argv) -> Reply:
                 block(s, command, argv, reply)
                 reply = NO_REPLY
     if engine.unsettled:
-        engine.settle()
+        engine.settle(s)
         if s.late:
             reply = s.with_late(reply)
     return reply
@@ -66,6 +73,7 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
     engine = s.engine
     before = engine.dirty
     outer, engine.command, engine.session = engine.command, command, s
+    reply: Reply = None
     started = perf_counter_ns()
     try:
         reply = command.handler(s, argv)
@@ -85,8 +93,8 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
                 for effect in engine.override:
                     engine.propagate(s.db, effect)
         engine.override = None
-        if nanoseconds >= engine.slow_ns:
-            engine.slow(s, command, argv, nanoseconds)
+        if nanoseconds >= engine.observe_ns:
+            observe(s, command, argv, nanoseconds, reply)
     return reply
 
 

@@ -1,9 +1,10 @@
 """Which of Redis's encodings a value would have: what OBJECT ENCODING answers.
 
 Nothing here depends on an encoding, but clients look at it, and a small collection is scanned in one go.
-Hashes and sets never go back to a smaller encoding, so the commands that add to them call `grow_hash` and
-`grow_set`, which note it in the value's `big`. Lists do go back, at half the limit; their state is worked out
-when it is asked for. The rules are those of Redis 7.2, and `settings` are the parameters of CONFIG GET.
+Hashes, sets and sorted sets never go back to a smaller encoding, so the commands that add to them call
+`grow_hash`, `grow_set` and `grow_zset`, which note it in the value's `big`. Lists do go back, at half the
+limit; their state is worked out when it is asked for. The rules are those of Redis 7.2, and `settings` are the
+parameters of CONFIG GET.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ferrite_hooks.values.collections import Hash, List, Set
+from ferrite_hooks.values.raw import Raw
 from ferrite_hooks.values.stream import Stream
 from ferrite_hooks.values.zset import ZSet
 
@@ -27,6 +29,8 @@ _LISTPACK_OVERHEAD = 7
 def encoding(value: Any, settings: Settings) -> bytes:
     """The encoding of a value of any type, as OBJECT ENCODING names it."""
     kind = type(value)
+    if kind is Raw:
+        return b"raw"
     if kind is bytes:
         return b"int" if _is_integer(value) else b"embstr" if len(value) <= 44 else b"raw"
     if kind is Hash:
@@ -37,9 +41,7 @@ def encoding(value: Any, settings: Settings) -> bytes:
         value.big = _outgrown(value, settings["list-max-listpack-size"])
         return b"quicklist" if value.big else b"listpack"
     if kind is ZSet:
-        longest, most = settings["zset-max-listpack-value"], settings["zset-max-listpack-entries"]
-        compact = len(value) <= most and all(len(member) <= longest for member in value)
-        return b"listpack" if compact else b"skiplist"
+        return b"skiplist" if value.big else b"listpack"
     assert kind is Stream, kind
     return b"stream"
 
@@ -68,6 +70,15 @@ def grow_set(value: Set, added: Collection[bytes], settings: Settings) -> None:
         value.big = 2
 
 
+def grow_zset(value: ZSet, added: Collection[bytes], settings: Settings) -> None:
+    """Notes the encoding of a sorted set after members were added."""
+    if not value.big and (
+        len(value) > settings["zset-max-listpack-entries"]
+        or max(map(len, added), default=0) > settings["zset-max-listpack-value"]
+    ):
+        value.big = True
+
+
 def settle(value: Any, settings: Settings) -> None:
     """Notes the encoding of a value that was made or loaded as a whole."""
     if type(value) is Hash:
@@ -75,6 +86,8 @@ def settle(value: Any, settings: Settings) -> None:
         grow_hash(value, value.values(), settings)
     elif type(value) is Set:
         grow_set(value, value, settings)
+    elif type(value) is ZSet:
+        grow_zset(value, value.scores, settings)
 
 
 def is_compact(value: Hash | Set) -> bool:
