@@ -1,5 +1,8 @@
 """The commands, one file per family. Importing this package declares them all."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 from ferrite_hooks.commands import (  # noqa: F401
     config,
     hashes,
@@ -9,8 +12,6 @@ from ferrite_hooks.commands import (  # noqa: F401
     scan,
     strings,
 )
-from importlib import import_module
-from pkgutil import iter_modules
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

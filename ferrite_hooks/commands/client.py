@@ -11,8 +11,9 @@ from ferrite_hooks.engine.command import Argv, command, container
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.pause import pause, unpause
 from ferrite_hooks.engine.session import Session
+from ferrite_hooks.engine.tracking import Options, enable
 from ferrite_hooks.errors import SYNTAX, TIMEOUT_NEGATIVE, TIMEOUT_OUT_OF_RANGE, ReplyError, printable
-from ferrite_hooks.resp.reply import NO_REPLY, OK, Reply, Verbatim
+from ferrite_hooks.resp.reply import NO_REPLY, OK, Members, Reply, Verbatim
 
 container("CLIENT", "What the server knows of its connections.", group="connection", since="2.4.0")
 
@@ -282,6 +283,94 @@ def _until(engine: Engine, raw: bytes) -> int:
     if milliseconds > 2**63 - 1 - engine.clock.now:
         raise ReplyError(TIMEOUT_OUT_OF_RANGE)
     return engine.clock.now + milliseconds
+
+
+# -- client-side caching -----------------------------------------------------------------------------------------
+
+
+@command("CLIENT TRACKING <ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN]"
+         " [OPTOUT] [NOLOOP]", "Tells the client when keys change that it has read.",
+         group="connection", since="6.0.0", flags=_FLAGS)  # fmt: skip
+def client_tracking(s: Session, argv: Argv) -> Reply:
+    asked = Options()
+    words = iter(argv[3:])
+    for word in words:
+        option = word.upper()
+        value = next(words, None) if option in (b"REDIRECT", b"PREFIX") else b""
+        if value is None:
+            raise ReplyError(SYNTAX)
+        match option:
+            case b"REDIRECT":
+                if asked.redirect:
+                    raise ReplyError("ERR A client can only redirect to a single other client")
+                asked.redirect = integer(value)
+                if asked.redirect not in s.engine.sessions:
+                    raise ReplyError("ERR The client ID you want redirect to does not exist")
+            case b"PREFIX":
+                asked.prefixes = (*asked.prefixes, value)
+            case b"BCAST":
+                asked.broadcast = True
+            case b"OPTIN":
+                asked.optin = True
+            case b"OPTOUT":
+                asked.optout = True
+            case b"NOLOOP":
+                asked.noloop = True
+            case _:
+                raise ReplyError(SYNTAX)
+    if _on_off(argv[2]):
+        enable(s, asked)
+    elif s.engine.tracking is not None:
+        s.engine.tracking.forget(s)
+    return OK
+
+
+@command("CLIENT CACHING <YES | NO>", "Says whether the next command's keys are tracked, in OPTIN or OPTOUT mode.",
+         group="connection", since="6.0.0", flags=_FLAGS)  # fmt: skip
+def client_caching(s: Session, argv: Argv) -> Reply:
+    options, answer = s.tracking, argv[2].upper()
+    if options is None:
+        raise ReplyError(
+            "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode "
+            "enabled"
+        )
+    if answer not in (b"YES", b"NO"):
+        raise ReplyError(SYNTAX)
+    mode = "OPTIN" if answer == b"YES" else "OPTOUT"
+    if not (options.optin if answer == b"YES" else options.optout):
+        raise ReplyError(
+            f"ERR CLIENT CACHING {answer.decode()} is only valid when tracking is enabled in {mode} mode."
+        )
+    options.caching = True
+    return OK
+
+
+@command("CLIENT GETREDIR", "The client that invalidations are redirected to.",
+         group="connection", since="6.0.0", flags=_FLAGS)  # fmt: skip
+def client_getredir(s: Session, argv: Argv) -> Reply:
+    return s.tracking.redirect if s.tracking is not None else -1
+
+
+@command("CLIENT TRACKINGINFO", "How the connection's keys are tracked.",
+         group="connection", since="6.2.0", flags=_FLAGS)  # fmt: skip
+def client_trackinginfo(s: Session, argv: Argv) -> Reply:
+    options = s.tracking or Options(redirect=-1)
+    flags = (
+        ("off", s.tracking is None),
+        ("on", s.tracking is not None),
+        ("bcast", options.broadcast),
+        ("optin", options.optin),
+        ("caching-yes", options.optin and options.caching),
+        ("optout", options.optout),
+        ("caching-no", options.optout and options.caching),
+        ("noloop", options.noloop),
+        ("broken_redirect", options.broken),
+    )
+    return {
+        b"flags": Members([name for name, is_set in flags if is_set]),
+        b"redirect": options.redirect,
+        b"prefixes": list(options.prefixes),
+    }
 
 
 @command("CLIENT HELP", "The subcommands of CLIENT.", group="connection", since="5.0.0", flags="loading stale")

@@ -41,8 +41,8 @@ def select(s: Session, argv: Argv) -> Reply:
     return OK
 
 
-@command("QUIT", "Closes the connection.",
-         group="connection", since="1.0.0", flags="noscript loading stale fast no_auth allow_busy", arity=-1)  # fmt: skip
+@command("QUIT", "Closes the connection.", group="connection", since="1.0.0",
+         flags="noscript loading stale fast no_auth allow_busy", arity=-1)  # fmt: skip
 def quit_(s: Session, argv: Argv) -> Reply:
     s.close_after_reply = True
     return OK

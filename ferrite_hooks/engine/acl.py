@@ -26,6 +26,9 @@ class User:
     def check(self, s: Session, command: Command, argv: Argv) -> None:
         """Raises ReplyError NOPERM."""
 
+    def check_again(self, s: Session, command: Command, argv: Argv) -> None:
+        """The check of a queued command when EXEC runs it. Raises ReplyError NOPERM."""
+
 
 class Acl:
     __slots__ = ("default", "users")

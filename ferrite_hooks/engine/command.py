@@ -40,7 +40,7 @@ FLAGS = frozenset({
     "dangerous",  # only for the ACL category
     "secret",  # the arguments are hidden from MONITOR and SLOWLOG
 })  # fmt: skip
-_UNSHOWN = {"dangerous", "secret"}
+_UNSHOWN = {"dangerous", "may_replicate", "secret"}
 
 
 @dataclass(frozen=True, slots=True)

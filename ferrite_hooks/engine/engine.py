@@ -29,6 +29,8 @@ from ferrite_hooks.webhooks.model import Change, Written
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.command import Argv, Command
+    from ferrite_hooks.engine.monitor import SlowEntry
+    from ferrite_hooks.engine.tracking import Tracking
 
 Interest = Callable[[int, str, "bytes | None"], tuple[int, ...]]
 
@@ -58,6 +60,7 @@ class Engine:
         "misses",
         "monitors",
         "notify_flags",
+        "observe_ns",
         "on_pending",
         "over_memory",
         "override",
@@ -73,6 +76,7 @@ class Engine:
         "settings",
         "slow_ns",
         "slowlog",
+        "slowlog_id",
         "special",
         "started_at",
         "stats",
@@ -93,7 +97,7 @@ class Engine:
         self.errors: dict[str, int] = {}  # error replies by code, for INFO errorstats
         self.loading = False
         self.audit: Any = None  # tests: sees every edit and commit
-        self.tracking: Any = None  # the client-side caching table, while anyone uses it
+        self.tracking: Tracking | None = None  # the client-side caching table, while anyone uses it
         self.notify_flags: frozenset[str] = frozenset()
         self.interest: Interest | None = None  # which webhooks want an event; None = there are none
         self.position = 0  # of the last change handed out
@@ -119,7 +123,9 @@ class Engine:
         self.postponed: dict[Session, tuple[Wait, Argv]] = {}  # what CLIENT PAUSE holds, in order
         self.monitors: dict[Session, None] = {}
         self.slow_ns = self.settings["slowlog-log-slower-than"] * 1000
-        self.slowlog: deque[Any] = deque()
+        self.observe_ns = self.slow_ns  # a command that took as long is shown to `observe`
+        self.slowlog: deque[SlowEntry] = deque()  # the latest first
+        self.slowlog_id = 0
         self.host = Host()
         self.stats = Stats()
         self.acl = Acl()
@@ -197,13 +203,16 @@ class Engine:
     def end_transaction(self) -> None:
         self.transaction = 0
 
-    def settle(self) -> None:
-        """After an outermost command: serves clients whose keys have changed or whose pause has ended."""
+    def settle(self, running: Session | None = None) -> None:
+        """After an outermost command (of `running`): serves clients whose keys have changed or whose pause has
+        ended, and tells client caches."""
         self.unsettled = False
         if self.postponed and not self.paused_writes():
             resume(self)
         if self.ready:
             serve_ready(self)
+        if self.tracking is not None:
+            self.tracking.broadcast(running)
 
     def drain(self) -> tuple[list[Argv], list[Change]]:
         """Once per tick: takes the effects and changes of all that ran."""
@@ -223,7 +232,8 @@ class Engine:
         self.observe_all()
 
     def refresh(self) -> None:
-        """Recomputes `special`; called after anything that it depends on has changed."""
+        """Recomputes `special` and `observe_ns`; called after anything that they depend on has changed."""
+        self.observe_ns = 0 if self.monitors or self.tracking is not None else self.slow_ns
         self.special = bool(
             self.loading
             or self.write_error
@@ -255,9 +265,3 @@ class Engine:
         code = text.split(" ", 1)[0]
         if code in self.errors or len(self.errors) < 128:
             self.errors[code] = self.errors.get(code, 0) + 1
-
-    def feed_monitors(self, s: Session, command: Command, argv: Argv) -> None:
-        raise NotImplementedError
-
-    def slow(self, s: Session, command: Command, argv: Argv, nanoseconds: int) -> None:
-        raise NotImplementedError

@@ -212,6 +212,8 @@ class Database:
         self.expires = {}
         self.keys_index = None
         self.engine.dirty += count
+        if self.engine.tracking is not None:
+            self.engine.tracking.flushed()
         self.engine.capture(self, None, "flushdb", None, None, 0)
         return count
 

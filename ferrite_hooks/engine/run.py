@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ferrite_hooks import errors
 from ferrite_hooks.engine.blocking import Wait, block
 from ferrite_hooks.engine.command import COMMANDS, Argv, Command, find
+from ferrite_hooks.engine.monitor import observe
 from ferrite_hooks.engine.pause import holds, postpone
 from ferrite_hooks.engine.transactions import discard
 from ferrite_hooks.errors import ReplyError
@@ -55,7 +56,7 @@ def run(s: Session, argv: Argv) -> Reply:
                 block(s, command, argv, reply)
                 reply = NO_REPLY
     if engine.unsettled:
-        engine.settle()
+        engine.settle(s)
         if s.late:
             reply = s.with_late(reply)
     return reply
@@ -66,6 +67,7 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
     engine = s.engine
     before = engine.dirty
     outer, engine.command, engine.session = engine.command, command, s
+    reply: Reply = None
     started = perf_counter_ns()
     try:
         reply = command.handler(s, argv)
@@ -85,8 +87,8 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
                 for effect in engine.override:
                     engine.propagate(s.db, effect)
         engine.override = None
-        if nanoseconds >= engine.slow_ns:
-            engine.slow(s, command, argv, nanoseconds)
+        if nanoseconds >= engine.observe_ns:
+            observe(s, command, argv, nanoseconds, reply)
     return reply
 
 

@@ -8,7 +8,7 @@ loop tick.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ferrite_hooks.resp.encoder import encode2, encode3
 from ferrite_hooks.resp.reply import Reply, Several
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.command import Argv, Command
     from ferrite_hooks.engine.engine import Engine
     from ferrite_hooks.engine.keyspace import Database
+    from ferrite_hooks.engine.tracking import Options
 
 
 def _nothing() -> None:
@@ -72,7 +73,7 @@ class Session:
         self.patterns: dict[bytes, None] = {}
         self.shard_channels: dict[bytes, None] = {}
         self.reply_mode = "on"  # CLIENT REPLY: on, off, skip (the next one)
-        self.tracking: Any = None
+        self.tracking: Options | None = None  # CLIENT TRACKING
         self.special = False
         self.refresh()
 
@@ -83,7 +84,6 @@ class Session:
             or not self.user.unrestricted
             or self.queue is not None
             or self.reply_mode != "on"
-            or self.tracking is not None
             or (self.resp == 2 and self.subscribed)
         )
 
@@ -104,6 +104,8 @@ class Session:
 
     def send(self, value: Reply) -> None:
         """Sends a reply outside the usual return path: a blocked command that was served."""
+        if self.late:
+            value = self.with_late(value)
         if self.reply_mode == "on":
             self.encode(self.out, value)
         elif self.reply_mode == "skip":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.config import KEYS, REDIS_NAMES
 from ferrite_hooks.config_keys import Key, Value
+from ferrite_hooks.engine.pubsub import notify_flags
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
@@ -86,10 +87,11 @@ def initial(values: Mapping[str, Value] | None = None) -> dict[str, Any]:
 
 def _slowlog(engine: Engine, value: int) -> None:
     engine.slow_ns = value * 1000 if value >= 0 else 1 << 62
+    engine.refresh()
 
 
 def _notify(engine: Engine, value: str) -> None:
-    engine.notify_flags = frozenset(value)
+    engine.notify_flags = notify_flags(value)
     engine.observe_all()
 
 

@@ -43,6 +43,15 @@ class Push:
         self.items = items
 
 
+class Members:
+    """A set whose order is kept: a RESP3 set, an array in RESP2."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+
 class Several:
     """Replies that follow each other without a frame around them: SUBSCRIBE of several channels."""
 
