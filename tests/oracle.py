@@ -109,8 +109,8 @@ class Pair:
             assert actual == expected, f"{words}: redis-server {expected!r}, ours {actual!r}"
         return actual
 
-    def events(self) -> list[tuple[str, bytes]]:
-        """The events since the last call, which must be the same on both."""
+    def heard(self) -> list[tuple[str, bytes]]:
+        """The keyspace notifications that redis-server has sent since the last call."""
         marker = b"end-of-events"
         self.oracle("PUBLISH", b"__keyevent@0__:marker", marker)
         expected: list[tuple[str, bytes]] = []
@@ -120,6 +120,11 @@ class Pair:
             if payload == marker:
                 break
             expected.append((channel.split(b":", 1)[1].decode(), payload))
+        return expected
+
+    def events(self) -> list[tuple[str, bytes]]:
+        """The events since the last call, which must be the same on both."""
+        expected = self.heard()
         actual: list[Any] = [event for event in self.harness.events() if event[0] != "flushdb"]
         assert actual == expected, f"redis-server {expected}, ours {actual}"
         return expected

@@ -6,17 +6,20 @@ import re
 from math import ceil, inf, isinf
 from random import choices
 
-from ferrite_hooks.engine.command import COMMANDS, Argv
+from ferrite_hooks.engine.command import COMMANDS
 from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.engine.keyspace import Database, snapshot
+from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import (
     INCREMENT_NAN,
     NOT_FLOAT,
     NOT_INTEGER,
     OUT_OF_RANGE,
-    SYNTAX,
+    STRING_TOO_LONG,
     TIMEOUT_NEGATIVE,
     TIMEOUT_NOT_FLOAT,
     TIMEOUT_OUT_OF_RANGE,
+    WRONGTYPE,
     ReplyError,
     invalid_expire,
 )
@@ -24,6 +27,8 @@ from ferrite_hooks.resp.reply import Reply, Simple
 from ferrite_hooks.values import longdouble
 from ferrite_hooks.values.collections import Hash, Set, random_member, random_members
 from ferrite_hooks.values.longdouble import LongDouble
+from ferrite_hooks.values.raw import Raw
+from ferrite_hooks.webhooks.model import Written
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
 SAMPLE_MAX = 10_000_000  # members that a negative count may ask for
@@ -33,7 +38,7 @@ _HEX_FLOAT = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?
 _NOT_ZERO = re.compile(rb"[^ep]*[1-9]", re.IGNORECASE)
 
 
-def integer(raw: bytes, error: str = NOT_INTEGER) -> int:
+def integer(raw: bytes | bytearray, error: str = NOT_INTEGER) -> int:
     """A signed 64-bit integer as Redis reads it: no blanks, no plus sign, no leading zeros."""
     if _INTEGER.match(raw):
         value = int(raw)
@@ -86,12 +91,20 @@ def add_long_doubles(augend: LongDouble, addend: LongDouble) -> bytes:
         raise ReplyError(INCREMENT_NAN)
 
 
-def sample_count(raw: bytes) -> int:
-    """The count of HRANDFIELD and its like; negative: members may be repeated."""
-    count = integer(raw)
-    if count == I64_MIN:
+def natural(raw: bytes, error: str = OUT_OF_RANGE + ", must be positive") -> int:
+    """An integer that is not negative."""
+    value = integer(raw, error)
+    if value < 0:
+        raise ReplyError(error)
+    return value
+
+
+def negatable(raw: bytes) -> int:
+    """An integer whose negative is one too: a count or rank whose sign means something."""
+    value = integer(raw)
+    if value == I64_MIN:
         raise ReplyError(f"{OUT_OF_RANGE}, value must between {-I64_MAX} and {I64_MAX}")
-    return count
+    return value
 
 
 def random_sample(value: Hash | Set, count: int) -> list[bytes]:
@@ -117,27 +130,12 @@ def block_deadline(engine: Engine, raw: bytes) -> int:
     return engine.clock.now + ceil(seconds * 1000) if seconds else 0
 
 
-_EXPIRE_UNITS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
-
-
-def expire_option(engine: Engine, argv: Argv, at: int, also: bytes, name: str) -> tuple[bytes, int]:
-    """Reads `[EX s | PX ms | EXAT s | PXAT ms | also]` from `argv[at:]`, which it must fill.
-
-    Returns (option in capitals, unix ms), (also, 0) or (b"", 0). Raises syntax, integer and invalid expire
-    errors."""
-    if len(argv) == at:
-        return b"", 0
-    option = argv[at].upper()
-    if option == also and len(argv) == at + 1:
-        return option, 0
-    if option not in _EXPIRE_UNITS or len(argv) != at + 2:
-        raise ReplyError(SYNTAX)
-    return option, deadline(engine, option, argv[at + 1], name)
+EXPIRE_UNITS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
 
 
 def deadline(engine: Engine, option: bytes, raw: bytes, name: str) -> int:
     """Unix ms that `EX|PX|EXAT|PXAT raw` means. Raises when it is not a positive time that fits."""
-    unit, relative = _EXPIRE_UNITS[option]
+    unit, relative = EXPIRE_UNITS[option]
     value = integer(raw)
     if value <= 0 or value > I64_MAX // unit:
         raise ReplyError(invalid_expire(name))
@@ -147,6 +145,45 @@ def deadline(engine: Engine, option: bytes, raw: bytes, name: str) -> int:
         if when > I64_MAX:
             raise ReplyError(invalid_expire(name))
     return when
+
+
+def stored(db: Database, key: bytes) -> bytes | Raw | None:
+    """The string that a writing command starts from, not to be changed or kept. Raises WRONGTYPE."""
+    value = db.find(key)
+    if value is not None and type(value) is not bytes and type(value) is not Raw:
+        raise ReplyError(WRONGTYPE)
+    return value
+
+
+def peek(db: Database, key: bytes) -> bytes | Raw | None:
+    """As `Database.read(key, bytes)`, but without copying a Raw: not to be changed, kept or returned."""
+    value = db.find(key)
+    if value is None:
+        db.engine.misses += 1
+        return None
+    db.engine.hits += 1
+    if type(value) is not bytes and type(value) is not Raw:
+        raise ReplyError(WRONGTYPE)
+    return value
+
+
+def mutable(db: Database, key: bytes) -> tuple[Raw, Written]:
+    """The string at `key` to be changed in place, an empty one if there is none, and what webhooks show as
+    its old value. Ends with `keep`. Raises WRONGTYPE."""
+    old = snapshot(db.find(key)) if db.observed else None
+    value = db.edit(key, Raw)
+    return Raw() if value is None else value, old
+
+
+def keep(db: Database, key: bytes, value: Raw, event: str, old: Written) -> None:
+    """Commits a string that is not empty."""
+    db.commit(key, value, event, bytes(value) if db.observed else None, old)
+
+
+def check_length(s: Session, length: int) -> None:
+    """Raises ReplyError when a string may not grow to `length` bytes."""
+    if length > s.engine.settings["proto-max-bulk-len"] and not s.internal:
+        raise ReplyError(STRING_TOO_LONG)
 
 
 def help_lines(container: str) -> Reply:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from math import isinf
 
 from ferrite_hooks.commands.common import double, integer
 from ferrite_hooks.commands.zsets import add, store
@@ -65,8 +64,10 @@ def _unit(raw: bytes) -> float:
 
 
 def _bits(score: float) -> int:
-    """A score as the 64 bits that Redis makes of it, even if GEOADD never would."""
-    return 0 if isinf(score) else int(score) % (1 << 64)
+    """A score as 64 bits; those that GEOADD never makes are converted as Redis's machine code does it."""
+    if -(1 << 63) <= score < 1 << 64:
+        return int(score) % (1 << 64)
+    return 0 if score > 0 else 1 << 63
 
 
 def _coordinates(position: Position) -> Reply:

@@ -15,8 +15,8 @@ from ferrite_hooks.commands.common import (
     integer,
     is_infinite,
     long_double,
+    negatable,
     random_sample,
-    sample_count,
 )
 from ferrite_hooks.commands.scan import scan_cursor, scan_options, scan_page
 from ferrite_hooks.engine.command import Argv, command
@@ -216,7 +216,7 @@ def hrandfield(s: Session, argv: Argv) -> Reply:
     if len(argv) == 2:
         value = s.db.read(argv[1], Hash)
         return None if value is None else random_member(value)
-    count = sample_count(argv[2])
+    count = negatable(argv[2])
     if len(argv) > 4 or (len(argv) == 4 and argv[3].upper() != b"WITHVALUES"):
         raise ReplyError(SYNTAX)
     if len(argv) == 4 and abs(count) > I64_MAX // 2:

@@ -27,7 +27,7 @@ def _checked(value: bytes | None) -> bytes | None:
 )  # fmt: skip
 def pfadd(s: Session, argv: Argv) -> Reply:
     db, key = s.db, argv[1]
-    before = _checked(db.edit(key, bytes))
+    before = _checked(db.read(key, bytes))
     try:
         after = hll.add(before or hll.EMPTY, argv[2:], s.engine.settings["hll-sparse-max-bytes"])
     except CorruptError:

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from ferrite_hooks import errors
-from ferrite_hooks.commands.common import integer
-from ferrite_hooks.commands.help import help_of
+from ferrite_hooks.commands.common import help_lines, integer
 from ferrite_hooks.commands.stream_args import (
     by_key,
     entries,
@@ -124,7 +123,7 @@ def xgroup_delconsumer(s: Session, argv: Argv) -> Reply:
 
 @command("XGROUP HELP", "Tells about the subcommands.", group="stream", since="5.0.0", flags="loading stale")
 def xgroup_help(s: Session, argv: Argv) -> Reply:
-    return help_of("xgroup")
+    return help_lines("XGROUP")
 
 
 def _group_options(argv: Argv) -> tuple[bool, int]:

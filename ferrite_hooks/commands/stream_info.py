@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from ferrite_hooks import errors
-from ferrite_hooks.commands.common import integer
-from ferrite_hooks.commands.help import help_of
+from ferrite_hooks.commands.common import help_lines, integer
 from ferrite_hooks.commands.stream_args import entries, entry
 from ferrite_hooks.engine.command import Argv, command, container
 from ferrite_hooks.engine.session import Session
@@ -89,7 +88,7 @@ def xinfo_consumers(s: Session, argv: Argv) -> Reply:
 
 @command("XINFO HELP", "Tells about the subcommands.", group="stream", since="5.0.0", flags="loading stale")
 def xinfo_help(s: Session, argv: Argv) -> Reply:
-    return help_of("xinfo")
+    return help_lines("XINFO")
 
 
 def _stream(s: Session, argv: Argv) -> Stream:

@@ -19,6 +19,7 @@ from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import OUT_OF_RANGE, SYNTAX, ReplyError, wrong_arity
 from ferrite_hooks.resp.encoder import format_double
 from ferrite_hooks.resp.reply import NIL_ARRAY, Reply
+from ferrite_hooks.values.encoding import grow_zset
 from ferrite_hooks.values.zset import ZSet
 from ferrite_hooks.webhooks.model import Written
 
@@ -46,21 +47,13 @@ def scored(s: Session, zset: ZSet, members: list[bytes]) -> Reply:
     return [[member, scores[member]] for member in members]
 
 
-def note_size(s: Session, zset: ZSet, members: list[bytes]) -> None:
-    """After `members` were added: remembers whether the set has outgrown Redis's compact encoding."""
-    if not zset.big:
-        settings = s.engine.settings
-        zset.big = (
-            len(zset) > settings["zset-max-listpack-entries"]
-            or max(map(len, members), default=0) > settings["zset-max-listpack-value"]
-        )
-
-
 def store(s: Session, key: bytes, zset: ZSet, event: str) -> int:
     """Puts a result under `key`, or deletes the key when the result is empty. Returns its length."""
     db = s.db
     if zset:
-        note_size(s, zset, list(zset))
+        grow_zset(zset, zset.scores, s.engine.settings)
+        if not zset.big:
+            zset = ZSet({member: score + 0.0 for member, score in zset.items()})  # the compact encoding has no -0
         db.put(key, zset, event, new=snapshot(zset) if db.observed else None)
     else:
         db.drop(key)
@@ -114,11 +107,13 @@ def add(s: Session, key: bytes, options: set[bytes], scores: list[float], member
                 continue
         result = score
         if score != old:
+            if not zset.big:
+                score += 0.0  # Redis's compact encoding has no -0
             zset.add(member, score)
             written += (member, score)
             before += (member, old)
     if written:
-        note_size(s, zset, members)
+        grow_zset(zset, members, s.engine.settings)
         event = "zincr" if incr else "zadd"
         db.commit(key, zset, event, ("zset", written), ("zset", before) if existed else None)
     if incr:
@@ -302,7 +297,7 @@ def _blocking_pop(s: Session, argv: Argv, highest: bool) -> Reply:
 
 @command(
     "BZPOPMIN key [key ...] timeout", "ZPOPMIN from the first sorted set that is not empty, or waits for one.",
-    group="sorted-set", since="5.0.0", flags="write fast blocking", keys="RW access delete @1:-2",
+    group="sorted-set", since="5.0.0", flags="write noscript fast blocking", keys="RW access delete @1:-2",
     events="zpopmin del", complexity="O(log(N))",
 )  # fmt: skip
 def bzpopmin(s: Session, argv: Argv) -> Reply:
@@ -311,7 +306,7 @@ def bzpopmin(s: Session, argv: Argv) -> Reply:
 
 @command(
     "BZPOPMAX key [key ...] timeout", "ZPOPMAX from the first sorted set that is not empty, or waits for one.",
-    group="sorted-set", since="5.0.0", flags="write fast blocking", keys="RW access delete @1:-2",
+    group="sorted-set", since="5.0.0", flags="write noscript fast blocking", keys="RW access delete @1:-2",
     events="zpopmax del", complexity="O(log(N))",
 )  # fmt: skip
 def bzpopmax(s: Session, argv: Argv) -> Reply:

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 Argv = list[bytes]
 Handler = Callable[["Session", Argv], Reply]
 
-_ACCESS = {"RO", "RW", "OW", "RM", "not_key"}
+_ACCESS = {"RO", "RW", "OW", "RM"}
 _GROUP_CATEGORIES = {
     "string": "string", "bitmap": "bitmap", "list": "list", "set": "set", "sorted-set": "sortedset", "hash": "hash",
     "hyperloglog": "hyperloglog", "geo": "geo", "stream": "stream", "transactions": "transaction",
-    "scripting": "scripting", "connection": "connection", "pubsub": "", "generic": "keyspace",
+    "scripting": "scripting", "connection": "connection", "pubsub": "pubsub", "generic": "keyspace",
     "server": "", "cluster": "", "sentinel": "", "webhook": "webhook",
 }  # fmt: skip
 FLAGS = frozenset({
@@ -40,7 +40,7 @@ FLAGS = frozenset({
     "dangerous",  # only for the ACL category
     "secret",  # the arguments are hidden from MONITOR and SLOWLOG
 })  # fmt: skip
-_UNSHOWN = {"dangerous", "secret", "may_replicate"}
+_UNSHOWN = {"dangerous", "may_replicate", "secret"}
 
 
 @dataclass(frozen=True, slots=True)

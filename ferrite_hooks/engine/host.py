@@ -21,7 +21,8 @@ def _agree(values: dict[str, Any]) -> None:
 
 class Host:
     __slots__ = (
-        "build", "check_settings", "config_file", "connections_received", "fork", "input_bytes", "journal",
+        "background_save", "build", "check_settings", "compact", "config_file", "connections_received", "input_bytes",
+        "journal", "last_save",
         "output_bytes", "persistence", "port", "rejected_connections", "rewrite_config", "run_id", "save",
         "settings_changed", "shutdown", "tls_port",
     )  # fmt: skip
@@ -34,8 +35,10 @@ class Host:
         self.connections_received = self.rejected_connections = self.input_bytes = self.output_bytes = 0
         # INFO's persistence section, as (name, value) pairs
         self.persistence: Callable[[], list[tuple[str, Any]]] = list
-        self.save: Callable[[], None] = _refuse  # SAVE
-        self.fork: Callable[[str], str] = _refuse  # BGSAVE, BGREWRITEAOF: takes which, returns what to say
+        self.last_save = 0  # unix seconds
+        self.save: Callable[[], None] = _refuse
+        self.background_save: Callable[[bool], str] = _refuse  # BGSAVE [SCHEDULE]: returns what to say
+        self.compact: Callable[[], str] = _refuse  # BGREWRITEAOF: returns what to say
         self.shutdown: Callable[[], None] = _refuse
         # CONFIG SET: the first may refuse, the second is told
         self.check_settings: Callable[[dict[str, Any]], None] = _agree

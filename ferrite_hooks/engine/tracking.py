@@ -46,6 +46,11 @@ class Tracking:
         self._prefixes: dict[bytes, dict[Session, None]] = {}  # BCAST
         self._changed: dict[bytes, dict[bytes, Session | None]] = {}  # prefix -> key -> who changed it last
 
+    @property
+    def totals(self) -> tuple[int, int, int]:
+        """Keys remembered, (key, client) pairs, prefixes: for INFO."""
+        return len(self._readers), sum(map(len, self._readers.values())), len(self._prefixes)
+
     # -- who tracks ----------------------------------------------------------------------------------------------
 
     def forget(self, s: Session) -> None:

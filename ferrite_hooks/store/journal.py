@@ -49,9 +49,7 @@ class Journal:
     Counters for INFO: `size` (bytes in all segments), `appended_bytes`, `appends`, `syncs`, `segment_count`.
     """
 
-    def __init__(
-        self, segments: Segments, fsync: Fsync, segment_bytes: int, lock_fd: int, repair: bool
-    ) -> None:
+    def __init__(self, segments: Segments, fsync: Fsync, segment_bytes: int, lock_fd: int, repair: bool) -> None:
         self.fsync: Fsync = fsync  # can change at any time
         self.segment_bytes = segment_bytes
         self.failed = ""  # why the last append or fsync failed, "" when all is well

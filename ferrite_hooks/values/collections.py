@@ -63,6 +63,38 @@ class List(deque[bytes]):
         take = self.popleft if left else self.pop
         return [take() for _ in range(count)]
 
+    def keep(self, start: int, stop: int) -> None:
+        """Removes all but `range(start, stop)`, which must lie within the list."""
+        after = len(self) - stop
+        if start + after <= stop - start:
+            self.cut(start, True)
+            self.cut(after, False)
+        else:
+            kept = self.span(start, stop)
+            self.clear()
+            self.extend(kept)
+
+    def drop(self, element: bytes, count: int, left: bool) -> None:
+        """Removes the first (or last) `count` elements that equal `element`; there must be as many."""
+        if count <= 4:  # each costs moving what lies before it
+            if not left:
+                self.reverse()
+            for _ in range(count):
+                self.remove(element)
+            if not left:
+                self.reverse()
+            return
+        kept = []
+        for other in self if left else reversed(self):
+            if count and other == element:
+                count -= 1
+            else:
+                kept.append(other)
+        if not left:
+            kept.reverse()
+        self.clear()
+        self.extend(kept)
+
 
 class Set(set[bytes]):
     """Members. `index` serves SSCAN, SPOP and SRANDMEMBER and exists only once one was asked for."""

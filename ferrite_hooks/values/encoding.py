@@ -1,9 +1,10 @@
 """Which of Redis's encodings a value would have: what OBJECT ENCODING answers.
 
 Nothing here depends on an encoding, but clients look at it, and a small collection is scanned in one go.
-Hashes and sets never go back to a smaller encoding, so the commands that add to them call `grow_hash` and
-`grow_set`, which note it in the value's `big`. Lists do go back, at half the limit; their state is worked out
-when it is asked for. The rules are those of Redis 7.2, and `settings` are the parameters of CONFIG GET.
+Hashes, sets and sorted sets never go back to a smaller encoding, so the commands that add to them call
+`grow_hash`, `grow_set` and `grow_zset`, which note it in the value's `big`. Lists do go back, at half the
+limit; their state is worked out when it is asked for. The rules are those of Redis 7.2, and `settings` are the
+parameters of CONFIG GET.
 """
 
 from __future__ import annotations
@@ -37,9 +38,7 @@ def encoding(value: Any, settings: Settings) -> bytes:
         value.big = _outgrown(value, settings["list-max-listpack-size"])
         return b"quicklist" if value.big else b"listpack"
     if kind is ZSet:
-        longest, most = settings["zset-max-listpack-value"], settings["zset-max-listpack-entries"]
-        compact = len(value) <= most and all(len(member) <= longest for member in value)
-        return b"listpack" if compact else b"skiplist"
+        return b"skiplist" if value.big else b"listpack"
     assert kind is Stream, kind
     return b"stream"
 
@@ -68,6 +67,15 @@ def grow_set(value: Set, added: Collection[bytes], settings: Settings) -> None:
         value.big = 2
 
 
+def grow_zset(value: ZSet, added: Collection[bytes], settings: Settings) -> None:
+    """Notes the encoding of a sorted set after members were added."""
+    if not value.big and (
+        len(value) > settings["zset-max-listpack-entries"]
+        or max(map(len, added), default=0) > settings["zset-max-listpack-value"]
+    ):
+        value.big = True
+
+
 def settle(value: Any, settings: Settings) -> None:
     """Notes the encoding of a value that was made or loaded as a whole."""
     if type(value) is Hash:
@@ -75,6 +83,8 @@ def settle(value: Any, settings: Settings) -> None:
         grow_hash(value, value.values(), settings)
     elif type(value) is Set:
         grow_set(value, value, settings)
+    elif type(value) is ZSet:
+        grow_zset(value, value.scores, settings)
 
 
 def is_compact(value: Hash | Set) -> bool:

@@ -378,7 +378,7 @@ class Stream:
         if group.entries_read != UNKNOWN and not self._gap_after(id):
             group.entries_read += 1
         elif self.entries_added:
-            group.entries_read = self._entries_up_to(id)
+            group.entries_read = self.entries_up_to(id)
         group.last_id = id
 
     def lag(self, group: Group) -> int | None:
@@ -387,7 +387,7 @@ class Stream:
             return 0
         read = group.entries_read
         if read == UNKNOWN or self._gap_after(group.last_id):
-            read = self._entries_up_to(group.last_id)
+            read = self.entries_up_to(group.last_id)
         return None if read == UNKNOWN else self.entries_added - read
 
     def _gap_after(self, id: int) -> bool:
@@ -395,7 +395,7 @@ class Stream:
         gap = self.max_deleted_id
         return self.length > 0 and gap > 0 and self.first_id <= gap and id <= gap
 
-    def _entries_up_to(self, id: int) -> int:
+    def entries_up_to(self, id: int) -> int:
         """How many entries were ever added up to `id`, UNKNOWN when that cannot be told."""
         if not self.entries_added:
             return 0

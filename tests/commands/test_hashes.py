@@ -152,6 +152,7 @@ def test_hrandfield(client: Client, size: int) -> None:
 
 
 def test_hscan_returns_whatever_stays(client: Client) -> None:
+    client.session.engine.settings["hash-max-listpack-entries"] = 128
     stay = {b"s%d" % i for i in range(500)}
     client("HSET", "h", *chain.from_iterable((field, b"v") for field in stay))
     seen: set[bytes] = set()
@@ -172,6 +173,7 @@ def test_encoding_only_grows(harness: Harness, client: Client) -> None:
     def is_now(expected: bytes) -> bool:
         return encoding(harness.engine.databases[0].data[b"h"], harness.engine.settings) == expected
 
+    harness.engine.settings["hash-max-listpack-entries"] = 128
     client("HSET", "h", *chain.from_iterable((f"f{i}", "v") for i in range(128)))
     assert is_now(b"listpack")
     client("HSET", "h", "one more", "v")

@@ -748,32 +748,6 @@ def find_declaration(command: list[Word]) -> Any:
     return made.subcommands[str(command[1]).lower().encode()] if made.subcommands else made
 
 
-STREAM_COMMANDS = [
-    "XACK", "XADD", "XAUTOCLAIM", "XCLAIM", "XDEL", "XLEN", "XPENDING", "XRANGE", "XREAD", "XREADGROUP",
-    "XREVRANGE", "XSETID", "XTRIM", "XGROUP|CREATE", "XGROUP|CREATECONSUMER", "XGROUP|DELCONSUMER",
-    "XGROUP|DESTROY", "XGROUP|HELP", "XGROUP|SETID", "XINFO|CONSUMERS", "XINFO|GROUPS", "XINFO|HELP", "XINFO|STREAM",
-]  # fmt: skip
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize("name", STREAM_COMMANDS)
-def test_declarations_are_those_of_redis(oracle: Oracle, name: str) -> None:
-    made = find_declaration(list(name.split("|")))
-    info = parsed(oracle("COMMAND", "INFO", name))[0]
-    assert made.arity == info[1]
-    assert {flag.encode() for flag in made.flags} == set(info[2])
-    assert {b"@" + category.encode() for category in made.acl} == set(info[6])
-    spec = made.keys[0] if made.keys else None
-    assert ([] if spec is None else [b"-".join(spec_flags(spec.flags))]) == [
-        b"-".join(sorted(flag.lower() for flag in dict(zip(keys[::2], keys[1::2], strict=True))[b"flags"]))
-        for keys in info[8]
-    ]
-
-
-def spec_flags(flags: tuple[str, ...]) -> list[bytes]:
-    return sorted(flag.lower().encode() for flag in flags)
-
-
 def test_help_names_every_subcommand(client: Client) -> None:
     for container, count in (("XGROUP", 6), ("XINFO", 4)):
         lines = [text.text.decode() for text in client(container, "HELP")]

@@ -1,0 +1,246 @@
+"""INFO: one function per section, each yielding (field, value) with Redis's names.
+
+The fields are those that redis-cli, redis_exporter and client libraries read; what Redis has and this server
+has not (replicas, an allocator of its own) is there with the value that a stand-alone server shows.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ferrite_hooks.engine.command import Argv, all_commands, command
+from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.engine.memory import resident_bytes
+from ferrite_hooks.engine.session import Session
+from ferrite_hooks.engine.stats import total_calls
+from ferrite_hooks.resp.reply import Reply, Verbatim
+from ferrite_hooks.version import REDIS_VERSION, __version__
+
+Fields = Iterator[tuple[str, Any]]
+
+
+def human(size: float) -> str:
+    """Bytes as Redis abbreviates them: 1.50M."""
+    if size < 1024:
+        return f"{int(size)}B"
+    for unit in "KMGTP":
+        size /= 1024
+        if size < 1024 or unit == "P":
+            return f"{size:.2f}{unit}"
+    raise AssertionError
+
+
+def _server(engine: Engine) -> Fields:
+    host = engine.host
+    uptime = (engine.clock.now - engine.started_at) // 1000
+    yield "redis_version", REDIS_VERSION
+    yield "redis_git_sha1", "00000000"
+    yield "redis_git_dirty", 0
+    yield "redis_build_id", "0"
+    yield "redis_mode", "standalone"
+    yield "ferrite_hooks_version", __version__
+    yield "ferrite_hooks_build", host.build
+    yield "os", f"{platform.system()} {platform.release()} {platform.machine()}"
+    yield "arch_bits", 64 if sys.maxsize > 2**32 else 32
+    yield "monotonic_clock", "POSIX clock_gettime"
+    yield "multiplexing_api", "epoll" if sys.platform == "linux" else "kqueue"
+    yield "python_version", platform.python_version()
+    yield "process_id", os.getpid()
+    yield "process_supervised", "no"
+    yield "run_id", host.run_id
+    yield "tcp_port", host.port
+    yield "server_time_usec", engine.clock.tick() * 1000
+    yield "uptime_in_seconds", uptime
+    yield "uptime_in_days", uptime // 86400
+    yield "hz", engine.settings["hz"]
+    yield "configured_hz", engine.settings["hz"]
+    yield "lru_clock", engine.clock.now // 1000 & 0xFFFFFF
+    yield "executable", sys.executable
+    yield "config_file", host.config_file
+    yield "io_threads_active", 0
+
+
+def _clients(engine: Engine) -> Fields:
+    sessions = engine.sessions.values()
+    yield "connected_clients", len(engine.sessions)
+    yield "cluster_connections", 0
+    yield "maxclients", engine.settings["maxclients"]
+    yield "client_recent_max_input_buffer", max((s.transport_info().get("qbuf", 0) for s in sessions), default=0)
+    yield "client_recent_max_output_buffer", max((s.transport_info().get("obuf", 0) for s in sessions), default=0)
+    yield "blocked_clients", engine.blocked_clients
+    yield "tracking_clients", sum(s.tracking is not None for s in sessions)
+    yield "clients_in_timeout_table", sum(s.blocked is not None and s.blocked.deadline > 0 for s in sessions)
+
+
+def _memory(engine: Engine) -> Fields:
+    used, limit = resident_bytes(), engine.settings["maxmemory"]
+    peak = max(used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name, size in (("used_memory", used), ("used_memory_rss", used), ("used_memory_peak", peak)):
+        yield name, size
+        yield f"{name}_human", human(size)
+    yield "used_memory_peak_perc", f"{used / peak * 100:.2f}%"
+    yield "used_memory_overhead", 0
+    yield "used_memory_startup", 0
+    yield "used_memory_dataset", used
+    yield "used_memory_dataset_perc", "100.00%"
+    yield "total_system_memory", total
+    yield "total_system_memory_human", human(total)
+    yield "used_memory_lua", 0
+    yield "used_memory_lua_human", "0B"
+    yield "maxmemory", limit
+    yield "maxmemory_human", human(limit)
+    yield "maxmemory_policy", engine.settings["maxmemory-policy"]
+    yield "allocator_frag_ratio", "1.00"
+    yield "mem_fragmentation_ratio", "1.00"
+    yield "mem_fragmentation_bytes", 0
+    yield "mem_not_counted_for_evict", 0
+    yield "mem_clients_slaves", 0
+    yield "mem_clients_normal", sum(s.transport_info().get("obuf", 0) for s in engine.sessions.values())
+    yield "mem_aof_buffer", 0
+    yield "mem_allocator", "python"
+    yield "active_defrag_running", 0
+    yield "lazyfree_pending_objects", 0
+    yield "lazyfreed_objects", 0
+
+
+def _persistence(engine: Engine) -> Fields:
+    yield "loading", int(engine.loading)
+    yield "async_loading", 0
+    yield from engine.host.persistence()
+
+
+def _stats(engine: Engine) -> Fields:
+    host, pubsub = engine.host, engine.pubsub
+    yield "total_connections_received", host.connections_received
+    yield "total_commands_processed", total_calls()
+    yield "instantaneous_ops_per_sec", engine.stats.per_second
+    yield "total_net_input_bytes", host.input_bytes
+    yield "total_net_output_bytes", host.output_bytes
+    yield "instantaneous_input_kbps", "0.00"
+    yield "instantaneous_output_kbps", "0.00"
+    yield "rejected_connections", host.rejected_connections
+    yield "sync_full", 0
+    yield "sync_partial_ok", 0
+    yield "sync_partial_err", 0
+    yield "expired_keys", engine.expired_keys
+    yield "expired_stale_perc", "0.00"
+    yield "expired_time_cap_reached_count", 0
+    yield "evicted_keys", 0
+    yield "evicted_clients", 0
+    yield "keyspace_hits", engine.hits
+    yield "keyspace_misses", engine.misses
+    yield "pubsub_channels", len(pubsub.channels)
+    yield "pubsub_patterns", len(pubsub.patterns)
+    yield "pubsubshard_channels", len(pubsub.shard_channels)
+    yield "latest_fork_usec", 0
+    yield "total_forks", 0
+    yield "migrate_cached_sockets", 0
+    yield "slave_expires_tracked_keys", 0
+    yield "active_defrag_hits", 0
+    yield "active_defrag_misses", 0
+    yield "active_defrag_key_hits", 0
+    yield "active_defrag_key_misses", 0
+    keys, items, prefixes = engine.tracking.totals if engine.tracking is not None else (0, 0, 0)
+    yield "tracking_total_keys", keys
+    yield "tracking_total_items", items
+    yield "tracking_total_prefixes", prefixes
+    yield "unexpected_error_replies", 0
+    yield "total_error_replies", engine.error_replies
+
+
+def _replication(engine: Engine) -> Fields:
+    yield "role", "master"
+    yield "connected_slaves", 0
+    yield "master_failover_state", "no-failover"
+    yield "master_replid", engine.host.run_id
+    yield "master_replid2", "0" * 40
+    yield "master_repl_offset", 0
+    yield "second_repl_offset", -1
+    yield "repl_backlog_active", 0
+    yield "repl_backlog_size", engine.settings["repl-backlog-size"]
+    yield "repl_backlog_first_byte_offset", 0
+    yield "repl_backlog_histlen", 0
+
+
+def _cpu(engine: Engine) -> Fields:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    yield "used_cpu_sys", f"{own.ru_stime:.6f}"
+    yield "used_cpu_user", f"{own.ru_utime:.6f}"
+    yield "used_cpu_sys_children", f"{children.ru_stime:.6f}"
+    yield "used_cpu_user_children", f"{children.ru_utime:.6f}"
+
+
+def _modules(engine: Engine) -> Fields:
+    return iter(())
+
+
+def _commandstats(engine: Engine) -> Fields:
+    for made in all_commands():
+        if made.calls or made.rejected:
+            each = made.usec / made.calls if made.calls else 0.0
+            yield f"cmdstat_{made.name}", (
+                f"calls={made.calls},usec={made.usec},usec_per_call={each:.2f},"
+                f"rejected_calls={made.rejected},failed_calls={made.failed}"
+            )
+
+
+def _errorstats(engine: Engine) -> Fields:
+    for code, count in sorted(engine.errors.items()):
+        yield f"errorstat_{code}", f"count={count}"
+
+
+def _cluster(engine: Engine) -> Fields:
+    yield "cluster_enabled", 0
+
+
+def _keyspace(engine: Engine) -> Fields:
+    now = engine.clock.now
+    for db in engine.databases:
+        if db.data:
+            left = [when - now for when in db.expires.values()][:100]
+            average = max(0, sum(left) // len(left)) if left else 0
+            yield f"db{db.index}", f"keys={len(db.data)},expires={len(db.expires)},avg_ttl={average}"
+
+
+SECTIONS: dict[str, Callable[[Engine], Fields]] = {
+    "Server": _server,
+    "Clients": _clients,
+    "Memory": _memory,
+    "Persistence": _persistence,
+    "Stats": _stats,
+    "Replication": _replication,
+    "CPU": _cpu,
+    "Modules": _modules,
+    "Commandstats": _commandstats,
+    "Errorstats": _errorstats,
+    "Cluster": _cluster,
+    "Keyspace": _keyspace,
+}
+_NOT_DEFAULT = {"Commandstats"}
+
+
+def render(engine: Engine, wanted: set[str]) -> str:
+    """The text of INFO for lower-case section names, `default`, `all` or `everything`."""
+    blocks = []
+    for title, section in SECTIONS.items():
+        default = title not in _NOT_DEFAULT and (not wanted or "default" in wanted)
+        if default or title.lower() in wanted or wanted & {"all", "everything"}:
+            lines = [f"{name}:{value}\r\n" for name, value in section(engine)]
+            blocks.append(f"# {title}\r\n" + "".join(lines))
+    return "\r\n".join(blocks)
+
+
+@command(
+    "INFO [section [section ...]]", "Facts and statistics about the server.",
+    group="server", since="1.0.0", flags="loading stale", acl="dangerous",
+    tips="nondeterministic_output request_policy:all_shards response_policy:special",
+)  # fmt: skip
+def info(s: Session, argv: Argv) -> Reply:
+    wanted = {arg.decode("utf-8", "replace").lower() for arg in argv[1:]}
+    return Verbatim(render(s.engine, wanted).encode())
