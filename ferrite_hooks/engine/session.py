@@ -42,7 +42,7 @@ class Session:
         engine.last_client_id += 1
         self.id = engine.last_client_id
         self.addr = addr  # "ip:port", or the path of a unix socket
-        self.ip = addr.rsplit(":", 1)[0].strip("[]") if ":" in addr else ""
+        self.ip = addr.rsplit(":", 1)[0].strip("[]")  # "": a Unix socket, see Clients.welcome
         self.laddr = laddr
         self.created_at = self.last_at = engine.clock.now
         self.db: Database = engine.databases[0]
