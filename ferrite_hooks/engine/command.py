@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Argv = list[bytes]
 Handler = Callable[["Session", Argv], Reply]
 
-_ACCESS = {"RO", "RW", "OW", "RM"}
+_ACCESS = {"RO", "RW", "OW", "RM", "not_key"}
 _GROUP_CATEGORIES = {
     "string": "string", "bitmap": "bitmap", "list": "list", "set": "set", "sorted-set": "sortedset", "hash": "hash",
     "hyperloglog": "hyperloglog", "geo": "geo", "stream": "stream", "transactions": "transaction",
