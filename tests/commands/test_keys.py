@@ -39,7 +39,7 @@ COMMANDS = st.one_of(
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(COMMANDS, min_size=5, max_size=40), resp=st.sampled_from([2, 3]))
 def test_random_histories(redis_port: int, history: list[tuple[str, ...]], resp: int) -> None:
-    ends = [(*word, key) for key in "abcd" for word in (("TYPE",), ("TTL",), ("OBJECT", "ENCODING"))]
+    ends = [(*word, key) for key in "abcd" for word in (("TYPE",), ("TTL",))]
     play(redis_port, [*history, *ends, ("DBSIZE",)], resp)
 
 
