@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.manager import Manager
 from ferrite_hooks.webhooks.model import Backoff, Outcome, Overflow, Request, Tls, Webhook
 from ferrite_hooks.webhooks.options import Limits
+from ferrite_hooks.webhooks.payload import event_id
 from ferrite_hooks.webhooks.send import Sender, load_tls
 
 log = logging.getLogger("ferrite_hooks.webhooks")
@@ -86,6 +88,7 @@ class Outlet:
                 self._history_path,
                 lambda: self._engine.clock.now,
                 self._engine.timers.at,
+                partial(event_id, self._seams.journal_id),
                 max_rows=queue.history_rows,
                 max_age_ms=queue.history_ms,
             )

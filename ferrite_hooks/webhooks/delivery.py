@@ -191,9 +191,9 @@ class Delivery:
                 webhook, event.change, outside.journal_id, coalesced=event.coalesced, max_value_bytes=limit
             )
             name = wide_name(event.change.event)
-        id = delivery_id(outside.journal_id, webhook.serial, positions)
+        parcel.id = parcel.id or delivery_id(outside.journal_id, webhook.serial, positions)
         return Request(
-            webhook.url, headers_for(webhook, id, name, parcel.attempt, body, now), body, webhook.timeout_ms
+            webhook.url, headers_for(webhook, parcel.id, name, parcel.attempt, body, now), body, webhook.timeout_ms
         )
 
     # -- what came of it ---------------------------------------------------------------------------------------
@@ -211,10 +211,7 @@ class Delivery:
             decision = Dead(outcome.error)
         status, next_at = _STATUS[type(decision)], decision.at if isinstance(decision, RetryAt) else 0
         outside.attempt(
-            self.webhook.serial,
-            delivery_id(outside.journal_id, self.webhook.serial, parcel.positions),
-            [event_id(outside.journal_id, position) for position in parcel.positions],
-            parcel.events[0].change.key, parcel.attempt, status, outcome.status, outcome.latency_ms,
+            self.webhook.serial, parcel.id, parcel.positions, parcel.events[0].change.key, parcel.attempt, status, outcome.status, outcome.latency_ms,
             "" if outcome.delivered else describe(outcome),
             outcome.body[: settings.history_body_bytes], now, next_at,
         )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ferrite_hooks.store.frames import Frame
 from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.manager import Manager
 from ferrite_hooks.webhooks.model import Outcome, Request, Stage
+from ferrite_hooks.webhooks.payload import event_id
 
 DELIVERED = Outcome(Stage.STATUS, 200, 12.0, "", b"fine", "")
 FAILED = Outcome(Stage.STATUS, 500, 12.0, "", b"oops", "")
@@ -83,7 +85,8 @@ def hooks(harness: Harness) -> Hooks:
 
 @pytest.fixture
 def history(hooks: Hooks, tmp_path: Path) -> Iterator[History]:
-    made = History(tmp_path / "h.db", lambda: hooks.harness.clock.now, hooks.engine.timers.at)
+    ids = partial(event_id, hooks.manager.outside.journal_id)
+    made = History(tmp_path / "h.db", lambda: hooks.harness.clock.now, hooks.engine.timers.at, ids)
     hooks.manager.history = made
     hooks.manager.outside.attempt = made.add
     yield made
