@@ -104,8 +104,9 @@ class History:
     ) -> None:  # fmt: skip
         """Keeps one row."""
         self._rows.append(
-            (webhook, delivery, positions, key, attempt, status, http_status, latency_ms, error, body, at, next_attempt_at)
-        )
+            (webhook, delivery, positions, key, attempt, status, http_status, latency_ms, error, body, at,
+             next_attempt_at)
+        )  # fmt: skip
         if len(self._rows) >= FLUSH_ROWS:
             self.flush()
         elif not self._flushing:

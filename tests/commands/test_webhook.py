@@ -135,7 +135,8 @@ def test_update_pause_disable_delete(hooks: Hooks) -> None:
 
 
 def test_secrets_are_shown_once(hooks: Hooks) -> None:
-    made = hooks("WEBHOOK.CREATE", "w", URL, "SECRET", "GENERATE", "AUTH", "bearer", "t0ken", "HEADER", "X-Key", "h1dden")
+    private = ["AUTH", "bearer", "t0ken", "HEADER", "X-Key", "h1dden"]
+    made = hooks("WEBHOOK.CREATE", "w", URL, "SECRET", "GENERATE", *private)
     assert made["secret"].startswith("whsec_")
     rotated = hooks("WEBHOOK.ROTATE", "w", "OVERLAP", "60")
     assert rotated["secret"] not in ("", made["secret"])

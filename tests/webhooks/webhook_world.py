@@ -46,7 +46,8 @@ class Sent:
 
     @property
     def events(self) -> list[Any]:
-        return self.json["events"] if "events" in self.json else [self.json]
+        found: list[Any] = self.json.get("events", [self.json])
+        return found
 
     @property
     def sequences(self) -> list[int]:
