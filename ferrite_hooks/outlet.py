@@ -40,7 +40,7 @@ _LASTING = {"hook", "serial", "counters"}
 
 
 class Outlet:
-    """What leaves the server. `manager` and `history` are what the WEBHOOK commands work with."""
+    """What leaves the server. `manager` is what the WEBHOOK commands work with."""
 
     def __init__(self, config: Config, engine: Engine, tick: Tick) -> None:
         self._engine = engine
@@ -108,7 +108,8 @@ class Outlet:
         await asyncio.sleep(0)
         self.manager.desk.flush()
         if self.history is not None:
-            history, self.history, self.manager.history = self.history, None, None
+            history, self.history = self.history, None
+            self.manager.history = None
             await asyncio.to_thread(history.close)
 
     def reconfigure(self, config: Config) -> None:
