@@ -124,10 +124,6 @@ class Manager:
                 if delivery is not None:
                     delivery.accept(change)
 
-    def rejecting(self) -> bool:
-        """Whether some webhook with OVERFLOW reject is full; only then `refuses` has to be asked."""
-        return any(delivery.full for delivery in self.registry)
-
     def refuses(self, db: int, events: Iterable[str], keys: Iterable[bytes | None]) -> str | None:
         """The name of a full webhook with OVERFLOW reject that would be told of one of these events of one of these
         keys; None if the write may go on."""

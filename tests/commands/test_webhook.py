@@ -198,6 +198,17 @@ def test_tenants_do_not_see_each_other(hooks: Hooks) -> None:
         assert "no such webhook" in hooks.refused(f"WEBHOOK.{words[0]}", *words[1:], by=bob)
 
 
+def test_a_rename_and_a_flush_are_one_event_each(hooks: Hooks) -> None:
+    hooks("WEBHOOK.CREATE", "w", URL, "PATTERN", "new:*", "EVENTS", "RENAME", "FLUSH")
+    hooks("SET", "old:1", "v")
+    hooks("RENAME", "old:1", "new:1")
+    body = hooks.answer()
+    assert (body["event"], body["key"], body["data"]["new_key"]) == ("RENAME", "old:1", "new:1")
+    hooks("FLUSHDB")
+    body = hooks.answer()
+    assert (body["event"], body["key"], hooks.flying) == ("FLUSH", None, [])
+
+
 def test_emit(hooks: Hooks) -> None:
     hooks("WEBHOOK.CREATE", "w", URL, "EVENTS", "user.*")
     id = hooks("WEBHOOK.EMIT", "user.created", "RESOURCE", "42", "data", '{"name":"alice"}', "KEY", "user:42")
