@@ -334,6 +334,14 @@ def test_segments_end_at_their_size_and_go_when_dropped(tmp_path: Path) -> None:
     assert opened_and_closed(tmp_path) == [(13, *three(13))]
 
 
+def test_the_first_replay_may_start_later_and_still_reads_all(tmp_path: Path) -> None:
+    frames = written(tmp_path, [three(n) for n in range(12)], segment_bytes=200)
+    journal = Journal.open(tmp_path)
+    assert [tuple(frame) for frame in journal.replay(7)] == frames[6:]
+    assert journal.append(*three(1)) == 13
+    journal.close()
+
+
 def test_nothing_is_appended_before_replay_or_after_close(tmp_path: Path) -> None:
     written(tmp_path, SMALL)
     journal = Journal.open(tmp_path)
@@ -405,7 +413,7 @@ def test_a_power_cut_loses_nothing_that_was_durable(tmp_path: Path, seed: int) -
         content = ([[b"SET", b"k%d" % n, rng.randbytes(rng.randint(0, 300))]], [], [])
         frames.append((journal.append(*content), *content))
         if rng.random() < 0.2:
-            journal.sync()
+            rng.choice((journal.sync, journal.rotate))()
     durable = journal.durable_frame
     disk.fail["sync"] = OSError(errno.EIO, "gone")  # the process dies here: close may not make it durable
     with pytest.raises(JournalError) if durable < journal.last_frame else nullcontext():
