@@ -22,7 +22,7 @@ LAYERS = [
     {"server"},
     {"follow"},
     {"web"},
-    {"app", "cli", "listen", "__main__", "__init__"},  # __init__: what users of the package may import
+    {"app", "outlet", "cli", "listen", "__main__", "__init__"},  # __init__: what users of the package may import
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
