@@ -17,7 +17,6 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from ferrite_hooks.engine.run import call
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.settings import SETTINGS, change, initial
 from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.outlet import Outlet
 from ferrite_hooks.server.clients import Clients, parse_output_limits
 from ferrite_hooks.server.connection import Connection
 from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, serve, tls_context
@@ -64,12 +64,12 @@ class App:
         self.tick: Tick
         self.clients: Clients
         self.journal: Journal | None = None
+        self.outlet: Outlet | None = None
         self.web: Web | None = None
         self.ready = False  # loaded, and the journal takes writes
         self.load_progress = 0.0
         self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
@@ -84,10 +84,15 @@ class App:
         self.tick = Tick(self.engine, self.loop)
         self.clients = Clients(self.engine, self.tick)
         self._equip_engine()
+        if self.config.webhooks.enabled:
+            self.outlet = Outlet(self.config, self.engine, self.tick)
+            self.engine.extensions["webhooks"] = self.outlet.manager
         try:
+            if self.outlet is not None:
+                self.outlet.check_tls()
             self._bind()
             self._open_journal()
-        except (ListenError, JournalError) as error:
+        except (ListenError, JournalError, ValueError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
         except OSError as error:
@@ -166,12 +171,22 @@ class App:
         """Replays the journal in slices, so that PING, INFO and readyz answer meanwhile."""
         started = time.perf_counter()
         frames = 0
+        stopped_at = 0  # the position that the last run has ended with, 0 = it was killed
         if self.journal is not None:
             loader = Session(self.engine)
             loader.internal = True
             slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
             for frame in self.journal.replay():
                 self._apply(loader, frame.commands, frame.number)
+                stopped_at = 0
+                notes = []
+                for note in frame.notes:
+                    if note[0] == "stopped":
+                        stopped_at = note[1]
+                    else:
+                        notes.append(note)
+                if self.outlet is not None:
+                    self.outlet.replay(frame.changes, notes)
                 frames += 1
                 if time.perf_counter() > slice_end:
                     await asyncio.sleep(0)
@@ -180,6 +195,8 @@ class App:
                 log.warning("%s", sentence)
             self.tick.journal = self.engine.host.journal = self.journal
             self.tick.always = self.config.journal.fsync == "always"
+        known = self.outlet.start(self.journal) if self.outlet is not None else 0
+        self.engine.position = stopped_at or (known + POSITION_GAP if frames else 0)
         keys = sum(len(db.data) for db in self.engine.databases)
         log.info("loaded %d keys from %d journal frames in %.3f s", keys, frames, time.perf_counter() - started)
 
@@ -200,6 +217,8 @@ class App:
         if not server.metrics_port:
             return
         self.web = Web(self.engine, self.health)
+        if self.outlet is not None:
+            self.web.add(self.outlet.collector())
         try:
             await self.web.start(server.metrics_bind, server.metrics_port)
         except OSError as error:
@@ -231,6 +250,8 @@ class App:
             lines.append(f"data in {Path(server.dir).resolve()}, fsync {self.config.journal.fsync}")
         else:
             lines.append("data in memory only (journal.enabled is off)")
+        if self.outlet is not None:
+            lines.append(self.outlet.banner())
         if self.web is not None:
             where = f"http://{server.metrics_bind}:{self.web.port}"
             lines.append(f"metrics on {where}/metrics, health on {where}/healthz and /readyz")
@@ -238,13 +259,6 @@ class App:
 
     # -- running
     # -----------------------------------------------------------------------------------------------
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Runs a coroutine that the app waits for when it stops."""
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     def _arm(self, when: int) -> None:
         if self._timer is None or when < self._timer_at:
@@ -286,6 +300,8 @@ class App:
             self.config, {SETTINGS[name].name: v for name, v in values.items() if SETTINGS[name].name in KEYS}
         )
         self._apply_limits()
+        if self.outlet is not None:
+            self.outlet.reconfigure(self.config)
         if self.journal is not None and "appendfsync" in values:
             self.journal.fsync = values["appendfsync"]
             self.tick.always = values["appendfsync"] == "always"
@@ -341,9 +357,8 @@ class App:
             connection.session.close_after_reply = True
             self.tick.post(connection)
         self.tick.end()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.outlet is not None:
+            await self.outlet.stop(self.config.webhooks.delivery.shutdown_ms / 1000)
         if self.web is not None:
             await self.web.stop()
         self.tick.end()

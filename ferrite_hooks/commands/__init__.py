@@ -1,14 +1,5 @@
 """The commands, one file per family. Importing this package declares them all."""
 
-from ferrite_hooks.commands import (  # noqa: F401
-    config,
-    hashes,
-    introspection,
-    lcs,
-    lists,
-    scan,
-    strings,
-)
 from importlib import import_module
 from pkgutil import iter_modules
 

@@ -135,9 +135,9 @@ def _stats(engine: Engine) -> Fields:
     yield "evicted_clients", 0
     yield "keyspace_hits", engine.hits
     yield "keyspace_misses", engine.misses
-    yield "pubsub_channels", pubsub.channel_count
-    yield "pubsub_patterns", pubsub.pattern_count
-    yield "pubsubshard_channels", pubsub.shard_channel_count
+    yield "pubsub_channels", len(pubsub.channels)
+    yield "pubsub_patterns", len(pubsub.patterns)
+    yield "pubsubshard_channels", len(pubsub.shard_channels)
     yield "latest_fork_usec", 0
     yield "total_forks", 0
     yield "migrate_cached_sockets", 0
@@ -146,9 +146,10 @@ def _stats(engine: Engine) -> Fields:
     yield "active_defrag_misses", 0
     yield "active_defrag_key_hits", 0
     yield "active_defrag_key_misses", 0
-    yield "tracking_total_keys", engine.tracking.key_count if engine.tracking is not None else 0
-    yield "tracking_total_items", engine.tracking.item_count if engine.tracking is not None else 0
-    yield "tracking_total_prefixes", engine.tracking.prefix_count if engine.tracking is not None else 0
+    keys, items, prefixes = engine.tracking.totals if engine.tracking is not None else (0, 0, 0)
+    yield "tracking_total_keys", keys
+    yield "tracking_total_items", items
+    yield "tracking_total_prefixes", prefixes
     yield "unexpected_error_replies", 0
     yield "total_error_replies", engine.error_replies
 

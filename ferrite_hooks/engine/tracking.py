@@ -46,6 +46,11 @@ class Tracking:
         self._prefixes: dict[bytes, dict[Session, None]] = {}  # BCAST
         self._changed: dict[bytes, dict[bytes, Session | None]] = {}  # prefix -> key -> who changed it last
 
+    @property
+    def totals(self) -> tuple[int, int, int]:
+        """Keys remembered, (key, client) pairs, prefixes: for INFO."""
+        return len(self._readers), sum(map(len, self._readers.values())), len(self._prefixes)
+
     # -- who tracks ----------------------------------------------------------------------------------------------
 
     def forget(self, s: Session) -> None:
@@ -82,8 +87,8 @@ class Tracking:
         if options is None:
             return
         caching = options.caching
-        if command.parent != "client":
-            options.caching = False
+        if command.parent != "client" and s.queue is None and not s.deny_blocking:
+            options.caching = False  # it was for this command, or for the transaction that this one has ended
         if options.broadcast or "readonly" not in command.flags or command.group == "scripting":
             return
         if caching if options.optout else options.optin and not caching:

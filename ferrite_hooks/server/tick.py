@@ -80,9 +80,9 @@ class Tick:
         else:
             self._write(connection)
 
-    def note(self, note: Any) -> None:
-        """Adds a delivery note (acknowledgement, retry, definition) to this tick's frame."""
-        self._notes.append(note)
+    def note(self, notes: list[Any]) -> None:
+        """Adds delivery notes (acknowledgements, retries, definitions) to this tick's frame."""
+        self._notes += notes
         self.schedule()
 
     def schedule(self) -> None:

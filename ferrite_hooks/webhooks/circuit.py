@@ -47,7 +47,9 @@ def probe(circuit: Circuit) -> Circuit:
     return replace(circuit, probing=True)
 
 
-def failed(circuit: Circuit, webhook: Webhook, now: int, was_probe: bool) -> Circuit:
+def failed(
+    circuit: Circuit, webhook: Webhook, now: int, was_probe: bool, threshold: int = THRESHOLD
+) -> Circuit:
     """A request has failed. One that was under way when the circuit opened does not move the next probe."""
     failures = circuit.failures + 1
     since = circuit.failing_since or now
@@ -56,7 +58,7 @@ def failed(circuit: Circuit, webhook: Webhook, now: int, was_probe: bool) -> Cir
         return Circuit(failures, since, now + interval, interval)
     if circuit.open:
         return replace(circuit, failures=failures)
-    if failures >= THRESHOLD:
+    if failures >= threshold:
         return Circuit(failures, since, now + webhook.retry_delay_ms, webhook.retry_delay_ms)
     return Circuit(failures, since)
 

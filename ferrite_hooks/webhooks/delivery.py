@@ -203,8 +203,9 @@ class Delivery:
         outside = self.desk.outside
         now = outside.clock.tick()
         self.counters.duration.observe(outcome.latency_ms / 1000)
+        settings = self.desk.settings
         decision = decide(
-            outcome, parcel.spent, self.webhook, now, outside.random(), self.desk.settings.backoff_multiplier
+            outcome, parcel.spent, self.webhook, now, outside.random(), settings.backoff_multiplier, settings.jitter
         )
         if final:
             decision = Dead(outcome.error)
@@ -215,7 +216,7 @@ class Delivery:
             [event_id(outside.journal_id, position) for position in parcel.positions],
             parcel.events[0].change.key, parcel.attempt, status, outcome.status, outcome.latency_ms,
             "" if outcome.delivered else describe(outcome),
-            outcome.body[: self.desk.settings.history_body_bytes], now, next_at,
+            outcome.body[: settings.history_body_bytes], now, next_at,
         )  # fmt: skip
         if isinstance(decision, Ack):
             self._delivered(parcel, now)
@@ -223,7 +224,7 @@ class Delivery:
             before = self.circuit
             self.circuit = (
                 replace(before, probing=False) if final
-                else breaker.failed(before, self.webhook, now, parcel.probe)
+                else breaker.failed(before, self.webhook, now, parcel.probe, settings.circuit_failures)
             )  # fmt: skip
             self._failed(parcel, outcome, decision, now)
             if self.circuit.open and not before.open:

@@ -20,14 +20,15 @@ Notes are small lists for the journal; replayed in order they rebuild the state 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ferrite_hooks.clock import Clock
-from ferrite_hooks.webhooks.model import Outcome, Request
+from ferrite_hooks.webhooks.model import Outcome, Request, Stage
 
 if TYPE_CHECKING:
     from ferrite_hooks.webhooks.delivery import Delivery
@@ -49,6 +50,8 @@ class Settings:
     max_dead: int = 1000  # dead letters kept per webhook
     disable_after_ms: int = 5 * 86_400_000
     backoff_multiplier: float = 2.0
+    jitter: float = 0.2
+    circuit_failures: int = 5
     max_value_bytes: int = 65_536
     history_body_bytes: int = 1024  # of a response, kept in the history
 
@@ -78,6 +81,26 @@ class Seams:
     random: Callable[[], float] = random.random
     attempt: Attempt = lambda *columns: None
     is_admin: Callable[[str], bool] = lambda user: user == "default"  # sees every user's webhooks
+
+
+def posting(post: Callable[[Request], Awaitable[Outcome]]) -> Post:
+    """The `post` seam over a coroutine function such as Sender.post; needs a running loop."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def start(request: Request, done: Callable[[Outcome], None]) -> None:
+        async def go() -> None:
+            try:
+                outcome = await post(request)
+            except Exception as broken:  # a Sender answers with an Outcome; whatever else it does must not hang
+                log.exception("a request could not be sent")
+                outcome = Outcome(Stage.SEND, 0, 0.0, type(broken).__name__, b"", "")
+            done(outcome)
+
+        task = asyncio.get_running_loop().create_task(go())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    return start
 
 
 class Desk:

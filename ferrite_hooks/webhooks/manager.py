@@ -21,22 +21,25 @@ from typing import Any
 import orjson
 
 from ferrite_hooks.metrics import DURABLE, WebhookCounters, WebhookSample
+from ferrite_hooks.store.frames import Frame
+from ferrite_hooks.webhooks.conditions import conditions_hold
 from ferrite_hooks.webhooks.delivery import Delivery
 from ferrite_hooks.webhooks.desk import Desk, Note, Seams, Settings
 from ferrite_hooks.webhooks.events import check_application_event
+from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.lanes import SENT, Parcel, Pending
 from ferrite_hooks.webhooks.match import Matcher, MayRead
 from ferrite_hooks.webhooks.model import Change, Outcome, Webhook
 from ferrite_hooks.webhooks.options import Limits, Parsed, Refusal, check_name, check_url, parse, read_secret
 from ferrite_hooks.webhooks.payload import canonical_json, event_id
 from ferrite_hooks.webhooks.registry import Registry, to_plain
-from ferrite_hooks.webhooks.restore import Restoration
+from ferrite_hooks.webhooks.restore import Restoration, revive
 from ferrite_hooks.webhooks.retry import describe
 
 DAY_SECONDS = 86_400
 _EVENT_ID = re.compile(r"evt_[0-9a-z]*([0-9a-hjkmnp-tv-z]{13})")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-ON_FULL = "a webhook's queue is full"
+_HOOKS = Change._fields.index("hooks")
 
 
 class Manager:
@@ -59,6 +62,9 @@ class Manager:
         self.registry = Registry(self.matcher)
         self.departed = WebhookCounters()  # of deleted webhooks, so that totals never go back
         self.on_change: Callable[[], None] = lambda: None  # definitions have changed
+        self.history: History | None = None
+        self.frames: Callable[[], Iterable[Frame]] | None = None  # reads the journal, in any thread
+        self.position = 0  # the last that was accepted
         self._restoration: Restoration | None = Restoration(self.registry, self._make)
 
     # -- start -------------------------------------------------------------------------------------------------
@@ -75,7 +81,8 @@ class Manager:
             raise RuntimeError("already started")
         restoration, self._restoration = self._restoration, None
         restoration.finish()
-        return restoration.last_position
+        self.position = restoration.last_position
+        return self.position
 
     def state(self) -> list[Note]:
         """Notes that rebuild the present state without anything before them: what a snapshot keeps."""
@@ -111,6 +118,7 @@ class Manager:
         """Queues changes that the journal has. To be called once per tick."""
         get = self.registry.get
         for change in changes:
+            self.position = change.position
             for serial in change.hooks:
                 delivery = get(serial)
                 if delivery is not None:
@@ -134,7 +142,7 @@ class Manager:
 
     def emit(
         self, event: str, *, key: bytes | None = None, resource: str = "", data: bytes = b"null",
-        db: int = 0, command: str = "", client: int = 0, ip: str = "",
+        db: int = 0, command: str = "", client: int = 0, ip: str = "", transaction: int = 0,
     ) -> str:  # fmt: skip
         """Publishes an application event. Returns its id. Raises Refusal for a bad name or data that is no JSON."""
         try:
@@ -148,8 +156,11 @@ class Manager:
         position = self.outside.next_position()
         now = self.outside.clock.now
         self._publish(
-            Change(position, now, db, event, key, ("json", data), None, 0, command, client, ip, 0, hooks, resource)
-        )
+            Change(
+                position, now, db, event, key, ("json", data), None, 0, command, client, ip, transaction, hooks,
+                resource,
+            )
+        )  # fmt: skip
         return event_id(self.outside.journal_id, position)
 
     def _publish(self, change: Change) -> None:
@@ -230,6 +241,8 @@ class Manager:
         self.departed.add(delivery.counters)
         self.registry.remove(delivery)
         self.outside.notes([["hook", delivery.webhook.serial, None]])
+        if self.history is not None:
+            self.history.forget(delivery.webhook.serial)
         self.on_change()
         self._tell("webhook.deleted", delivery, {})
 
@@ -302,6 +315,27 @@ class Manager:
         if not match or event_id(self.outside.journal_id, position) != id:
             raise Refusal(f"no event id of this server: '{id[:64].encode('ascii', 'backslashreplace').decode()}'")
         return position
+
+    def find_in_journal(
+        self, delivery: Delivery, since: int, until: int, positions: frozenset[int] | None = None
+    ) -> list[Change]:
+        """The changes from `since` to `until` (unix ms) that matched the webhook, or those at `positions`; no more than
+        could be queued. Reads the disk: to be called in a thread. Raises Refusal if there is no journal."""
+        if self.frames is None:
+            raise Refusal("there is no journal to replay from (journal.enabled is off)")
+        webhook, most = delivery.webhook, delivery.webhook.max_pending
+        found: list[Change] = []
+        for frame in self.frames():
+            for values in frame.changes:
+                if len(found) >= most:
+                    return found
+                position, at = values[0], values[1]
+                wanted = since <= at <= until if positions is None else position in positions
+                if wanted and webhook.serial in values[_HOOKS]:
+                    change = revive(values)
+                    if conditions_hold(webhook, change):
+                        found.append(change)
+        return found
 
     def requeue(self, delivery: Delivery, changes: Iterable[Change]) -> int:
         """Queues changes once more, with their old ids, unless they are pending. Returns how many there was room for."""

@@ -43,10 +43,13 @@ class Restoration:
         self.last_position = 0
 
     def replay(self, changes: Iterable[Sequence[Any]], notes: Iterable[Note]) -> None:
-        """One frame. A note that cannot be understood is logged and passed over."""
+        """One frame. Notes of others are not ours to judge; one of ours that makes no sense is logged."""
         for note in notes:
+            apply = _NOTES.get(note[0])
+            if apply is None:
+                continue
             try:
-                _NOTES[note[0]](self, *note[1:])
+                apply(self, *note[1:])
             except (KeyError, TypeError, ValueError, IndexError) as odd:
                 log.error("journal: webhook note %r cannot be applied: %r", note[:1], odd)
         for values in changes:

@@ -36,11 +36,17 @@ ACK = Ack()
 
 
 def decide(
-    outcome: Outcome, attempt: int, webhook: Webhook, now: int, random: float, multiplier: float = MULTIPLIER
+    outcome: Outcome,
+    attempt: int,
+    webhook: Webhook,
+    now: int,
+    random: float,
+    multiplier: float = MULTIPLIER,
+    jitter: float = JITTER,
 ) -> Decision:
     """What follows from `outcome` of attempt number `attempt`: from 1, probes of an open circuit not counted.
 
-    `random` is a number from [0, 1) that spreads the delay by ±20 %.
+    `random` is a number from [0, 1) that spreads the delay by ±`jitter`.
     """
     if outcome.delivered:
         return ACK
@@ -48,7 +54,7 @@ def decide(
         return Dead("the endpoint is gone (410)", disable=True)
     if attempt > webhook.max_retries:
         return Dead(f"retries exhausted: {describe(outcome)}")
-    delay = backoff_ms(webhook, max(attempt, 1), multiplier) * (1 - JITTER + 2 * JITTER * random)
+    delay = backoff_ms(webhook, max(attempt, 1), multiplier) * (1 - jitter + 2 * jitter * random)
     delay = max(delay, retry_after_ms(outcome.retry_after, now))
     return RetryAt(now + max(1, int(min(delay, webhook.max_retry_delay_ms))))
 

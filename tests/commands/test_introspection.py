@@ -9,7 +9,6 @@ from oracle import Oracle, Pair
 from ferrite_hooks.commands.introspection import legacy_range
 from ferrite_hooks.engine.command import Command, all_commands, shown_flags
 
-
 NEWER = {"zrank", "zrevrank"}  # WITHSCORE came with Redis 7.2
 
 

@@ -1,0 +1,226 @@
+"""Webhooks as a running server has them: the delivery library tied to the engine, the tick, the network and
+the disk.
+
+    engine --changes--> tick --journal, then--> manager.accept --> Sender.post --> outcome --> notes --> tick
+    --> journal
+
+Made before the journal is read (`replay` restores it frame by frame), started after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from ferrite_hooks.config import Config
+from ferrite_hooks.config_keys import Webhooks as WebhooksConfig
+from ferrite_hooks.engine.command import Argv, Command
+from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.engine.session import Session
+from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.metrics import WebhookCollector
+from ferrite_hooks.server.tick import Tick
+from ferrite_hooks.store.journal import Journal
+from ferrite_hooks.webhooks.desk import Seams, Settings, posting
+from ferrite_hooks.webhooks.guard import Rules, check_url
+from ferrite_hooks.webhooks.history import History
+from ferrite_hooks.webhooks.manager import Manager
+from ferrite_hooks.webhooks.model import Backoff, Change, Outcome, Overflow, Request, Tls, Webhook
+from ferrite_hooks.webhooks.options import Limits
+from ferrite_hooks.webhooks.send import Sender, load_tls
+
+log = logging.getLogger("ferrite_hooks.webhooks")
+
+# kept over a restart even when [webhooks.queue] persistence is off
+_LASTING = {"hook", "serial", "counters"}
+
+
+class Outlet:
+    """What leaves the server. `manager` is what the WEBHOOK commands work with."""
+
+    def __init__(self, config: Config, engine: Engine, tick: Tick) -> None:
+        self._engine = engine
+        self._tick = tick
+        self._config = config.webhooks
+        self._sender: Sender | None = None
+        self._stopping = False
+        self.journal: Journal | None = None
+        self.history: History | None = None
+        if config.journal.enabled:
+            self._history_path: Path | None = Path(config.server.dir) / "history.sqlite"
+        else:
+            self._history_path = None
+        self._seams = Seams(
+            clock=engine.clock,
+            at=engine.timers.at,
+            soon=tick.loop.call_soon,
+            post=posting(self._post),
+            notes=tick.note,
+            next_position=self._next_position,
+            publish=self._publish,
+        )
+        self.manager = Manager(
+            self._seams,
+            _settings(config.webhooks),
+            self._limits(config),
+            defaults=_defaults(config.webhooks),
+        )
+        self.manager.on_change = self._definitions_changed
+
+    # -- start and stop
+    # ----------------------------------------------------------------------------------------
+
+    def check_tls(self) -> None:
+        """Raises ValueError or OSError for certificate files that cannot be used."""
+        load_tls(self._tls())
+
+    def replay(self, changes: Iterable[Sequence[Any]], notes: Iterable[list[Any]]) -> None:
+        """One frame of the journal."""
+        if self._config.queue.persistence:
+            self.manager.replay(changes, notes)
+        else:
+            self.manager.replay((), [note for note in notes if note[0] in _LASTING])
+
+    def start(self, journal: Journal | None) -> int:
+        """Begins to deliver. Returns the highest position that the journal has told of."""
+        self.journal = journal
+        if journal is not None:
+            self._seams.journal_id = journal.journal_id
+            self.manager.frames = journal.replay
+        if self._history_path is not None:
+            queue = self._config.queue
+            self.history = History(
+                self._history_path,
+                lambda: self._engine.clock.now,
+                self._engine.timers.at,
+                max_rows=queue.history_rows,
+                max_age_ms=queue.history_ms,
+            )
+            self._seams.attempt = self.history.add
+            self.manager.history = self.history
+        self._tick.accept = self.manager.accept
+        position = self.manager.start()
+        self._definitions_changed()
+        return position
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Sends nothing new and waits for requests in flight; their outcomes reach the journal."""
+        self._stopping = True
+        if self._sender is not None:
+            sender, self._sender = self._sender, None
+            await sender.close(grace_seconds)
+        await asyncio.sleep(0)
+        self.manager.desk.flush()
+        if self.history is not None:
+            history, self.history = self.history, None
+            self.manager.history = None
+            await asyncio.to_thread(history.close)
+
+    def reconfigure(self, config: Config) -> None:
+        """CONFIG SET or SIGHUP has changed [webhooks]."""
+        before, self._config = self._config, config.webhooks
+        self.manager.desk.settings = _settings(self._config)
+        self.manager.limits = self._limits(config)
+        self.manager.defaults = _defaults(self._config)
+        if self.history is not None:
+            self.history.max_rows = self._config.queue.history_rows
+            self.history.max_age_ms = self._config.queue.history_ms
+        if before.security != self._config.security and self._sender is not None:
+            old, self._sender = self._sender, None  # the next request makes a new one, by the new rules
+            self._tick.loop.create_task(old.close(self._config.delivery.shutdown_ms / 1000))
+
+    def collector(self) -> WebhookCollector:
+        """The webhooks' metrics."""
+        return WebhookCollector(self.manager.samples, lambda: self.history.lost if self.history is not None else 0)
+
+    def banner(self) -> str:
+        total, pending = len(self.manager.registry), self.manager.desk.pending
+        return f"webhooks: {total}, pending events: {pending}"
+
+    # -- seams
+    # -------------------------------------------------------------------------------------------------
+
+    async def _post(self, request: Request) -> Outcome:
+        if self._stopping:
+            await asyncio.get_running_loop().create_future()  # after the last turn: the event stays pending
+        if self._sender is None:
+            limit = self._config.delivery.max_connections
+            self._sender = Sender(_rules(self._config), self._tls(), max_connections=limit)
+        return await self._sender.post(request)
+
+    def _next_position(self) -> int:
+        self._engine.position += 1
+        return self._engine.position
+
+    def _publish(self, change: Change) -> None:
+        self._engine.changes.append(change)
+        self._engine.on_pending()
+
+    def _definitions_changed(self) -> None:
+        manager, engine = self.manager, self._engine
+        engine.set_interest(manager.matcher.match if manager.matcher.listening else None)
+        rejecting = any(d.webhook.overflow is Overflow.REJECT for d in manager.registry)
+        engine.refuses = self._refuse if rejecting else None
+        engine.refresh()
+
+    def _refuse(self, s: Session, command: Command, argv: Argv) -> None:
+        """Refuses a write that would fire a full webhook with OVERFLOW reject."""
+        if not self.manager.rejecting():
+            return
+        keys: list[bytes | None] = [argv[i] for i, _ in command.key_positions(argv)] or [None]
+        name = self.manager.refuses(s.db.index, command.events, keys)
+        if name is not None:
+            raise ReplyError(f"WEBHOOKFULL the queue of webhook '{name}' is full; nothing was changed")
+
+    def _tls(self) -> Tls:
+        security = self._config.security
+        return Tls(security.verify_ssl, security.ca_file, security.client_cert_file, security.client_key_file)
+
+    def _limits(self, config: Config) -> Limits:
+        rules = _rules(config.webhooks)
+        return Limits(
+            databases=config.server.databases,
+            max_batch_size=config.webhooks.max_batch_size,
+            max_pending=config.webhooks.queue.max_pending,
+            check_url=lambda url: check_url(url, rules),
+        )
+
+
+def _settings(config: WebhooksConfig) -> Settings:
+    return Settings(
+        max_webhooks=config.max_webhooks,
+        max_pending=config.queue.max_pending,
+        max_dead=config.queue.max_dead,
+        disable_after_ms=config.delivery.disable_after_ms,
+        backoff_multiplier=config.delivery.backoff_multiplier,
+        max_value_bytes=config.max_value_bytes,
+    )
+
+
+def _rules(config: WebhooksConfig) -> Rules:
+    security = config.security
+    networks = tuple(ip_network(cidr) for cidr in security.allowed_networks)
+    return Rules(security.allowed_hosts, security.block_private_networks, networks)
+
+
+def _defaults(config: WebhooksConfig) -> Webhook:
+    delivery, queue = config.delivery, config.queue
+    return Webhook(
+        serial=0,
+        name="",
+        url="",
+        max_retries=delivery.max_retries,
+        retry_delay_ms=delivery.retry_delay_ms,
+        backoff=Backoff(delivery.backoff),
+        max_retry_delay_ms=delivery.max_retry_delay_ms,
+        timeout_ms=delivery.timeout_ms,
+        batch_size=config.max_batch_size,
+        batch_interval_ms=config.batch_interval_ms,
+        concurrency=delivery.concurrency,
+        max_pending=queue.max_pending,
+        overflow=Overflow(queue.overflow),
+    )
