@@ -247,9 +247,8 @@ def test_a_repeated_store_is_refused(client: Client) -> None:
 
 def test_a_search_measures_only_what_is_near(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(3)
-    for n in range(2000):
-        client("GEOADD", "g", rng.uniform(-170, 170), rng.uniform(-80, 80), n)
-    client("GEOADD", "g", 15, 37, "here")
+    points = [part for n in range(2000) for part in (rng.uniform(-170, 170), rng.uniform(-80, 80), n)]
+    client("GEOADD", "g", *points, 15, 37, "here")
     measured = 0
 
     def counting(*args: float) -> float | None:
