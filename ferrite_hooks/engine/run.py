@@ -80,7 +80,8 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
         raise
     finally:
         nanoseconds = perf_counter_ns() - started
-        command.calls += 1
+        if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
+            command.calls += 1
         command.usec += nanoseconds // 1000
         if engine.dirty != before and not engine.loading:
             if engine.override is None:
