@@ -86,7 +86,7 @@ class App:
         self._equip_engine()
         if self.config.webhooks.enabled:
             self.outlet = Outlet(self.config, self.engine, self.tick)
-            self.engine.extensions["webhooks"] = self.outlet
+            self.engine.extensions["webhooks"] = self.outlet.manager
         try:
             if self.outlet is not None:
                 self.outlet.check_tls()

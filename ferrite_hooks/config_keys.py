@@ -324,7 +324,6 @@ class Snapshot:
         live=True,
         check=_save_error,
     )
-    compression: bool = _key(True, "Compress strings with LZF", redis="rdbcompression", live=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,19 +335,13 @@ class Delivery:
         unit="milliseconds",
         low=1,
     )
-    max_retries: int = _key(
-        3, "Retries after the first attempt; then the event is dead", live=True, low=0, high=100
-    )
+    max_retries: int = _key(3, "Retries after the first attempt; then the event is dead", live=True, low=0, high=100)
     retry_delay_ms: int = _key(1000, "Delay before the first retry", live=True, unit="milliseconds", low=1)
-    backoff: str = _key(
-        "exponential", "How the delay grows", live=True, choices=("fixed", "linear", "exponential")
-    )
+    backoff: str = _key("exponential", "How the delay grows", live=True, choices=("fixed", "linear", "exponential"))
     backoff_multiplier: float = _key(
         2.0, "Exponential: each delay is the last one times this", live=True, low=1, high=100
     )
-    max_retry_delay_ms: int = _key(
-        60_000, "Longest delay, also for Retry-After", live=True, unit="milliseconds", low=1
-    )
+    max_retry_delay_ms: int = _key(60_000, "Longest delay, also for Retry-After", live=True, unit="milliseconds", low=1)
     jitter: float = _key(0.2, "Random part of each delay, 0.2 = ±20 %", live=True, low=0, high=1)
     concurrency: int = _key(16, "Requests in flight of one webhook", live=True, low=1, high=1000)
     max_connections: int = _key(512, "Requests in flight of all webhooks", low=1)
@@ -379,12 +372,8 @@ class Queue:
 @dataclass(frozen=True, slots=True)
 class Security:
     verify_ssl: bool = _key(True, "Check receivers' certificates", live=True)
-    allowed_hosts: tuple[str, ...] = _key(
-        (), "Globs of hosts that webhooks may call, empty = all allowed", live=True
-    )
-    block_private_networks: bool = _key(
-        False, "Refuse loopback, private and carrier-grade NAT addresses", live=True
-    )
+    allowed_hosts: tuple[str, ...] = _key((), "Globs of hosts that webhooks may call, empty = all allowed", live=True)
+    block_private_networks: bool = _key(False, "Refuse loopback, private and carrier-grade NAT addresses", live=True)
     allowed_networks: tuple[str, ...] = _key((), "CIDR exceptions to that", live=True, check=_networks_error)
     ca_file: str = _key("", "CA certificates to trust besides the system's, PEM", live=True)
     client_cert_file: str = _key("", "Client certificate for mutual TLS, PEM", live=True)
@@ -425,9 +414,7 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     if values["server.tls_port"] and values["server.tls_auth_clients"] != "no":
         if not values["server.tls_ca_cert_file"]:
             yield "server.tls_auth_clients: needs server.tls_ca_cert_file, unless it is 'no'"
-    if bool(values["webhooks.security.client_cert_file"]) != bool(
-        values["webhooks.security.client_key_file"]
-    ):
+    if bool(values["webhooks.security.client_cert_file"]) != bool(values["webhooks.security.client_key_file"]):
         yield "webhooks.security.client_cert_file: certificate and client_key_file go together"
     if values["webhooks.delivery.max_retry_delay_ms"] < values["webhooks.delivery.retry_delay_ms"]:
         yield "webhooks.delivery.max_retry_delay_ms: it is shorter than webhooks.delivery.retry_delay_ms"

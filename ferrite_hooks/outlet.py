@@ -40,7 +40,7 @@ _LASTING = {"hook", "serial", "counters"}
 
 
 class Outlet:
-    """What leaves the server. `manager` and `history` are what the WEBHOOK commands work with."""
+    """What leaves the server. `manager` is what the WEBHOOK commands work with."""
 
     def __init__(self, config: Config, engine: Engine, tick: Tick) -> None:
         self._engine = engine
@@ -101,6 +101,7 @@ class Outlet:
                 max_age_ms=queue.history_ms,
             )
             self._seams.attempt = self.history.add
+            self.manager.history = self.history
         self._tick.accept = self.manager.accept
         position = self.manager.start()
         self._definitions_changed()
@@ -116,6 +117,7 @@ class Outlet:
         self.manager.desk.flush()
         if self.history is not None:
             history, self.history = self.history, None
+            self.manager.history = None
             await asyncio.to_thread(history.close)
 
     def reconfigure(self, config: Config) -> None:

@@ -12,7 +12,14 @@ from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.pause import pause, unpause
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.tracking import Options, enable
-from ferrite_hooks.errors import SYNTAX, TIMEOUT_NEGATIVE, TIMEOUT_OUT_OF_RANGE, ReplyError, printable
+from ferrite_hooks.errors import (
+    SYNTAX,
+    TIMEOUT_NEGATIVE,
+    TIMEOUT_OUT_OF_RANGE,
+    ReplyError,
+    printable,
+    subcommand_syntax,
+)
 from ferrite_hooks.resp.reply import NO_REPLY, OK, Members, Reply, Verbatim
 
 container("CLIENT", "What the server knows of its connections.", group="connection", since="2.4.0")
@@ -246,7 +253,7 @@ def kill(victim: Session, after_reply: bool = False) -> None:
 def client_unblock(s: Session, argv: Argv) -> Reply:
     reason = argv[3].upper() if len(argv) > 3 else b"TIMEOUT"
     if len(argv) > 4:
-        raise ReplyError("ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.")
+        raise ReplyError(subcommand_syntax("client", argv[1]))
     if reason not in (b"TIMEOUT", b"ERROR"):
         raise ReplyError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
     target = s.engine.sessions.get(integer(argv[2]))
@@ -263,7 +270,7 @@ def client_unblock(s: Session, argv: Argv) -> Reply:
 def client_pause(s: Session, argv: Argv) -> Reply:
     mode = argv[3].upper() if len(argv) > 3 else b"ALL"
     if len(argv) > 4:
-        raise ReplyError("ERR unknown subcommand or wrong number of arguments for 'pause'. Try CLIENT HELP.")
+        raise ReplyError(subcommand_syntax("client", argv[1]))
     if mode not in (b"WRITE", b"ALL"):
         raise ReplyError("ERR CLIENT PAUSE mode must be WRITE or ALL")
     pause(s.engine, _until(s.engine, argv[2]), mode == b"ALL")

@@ -151,7 +151,7 @@ def describe(made: Command) -> Reply:
 
 def legacy_range(made: Command) -> tuple[int, int, int]:
     """First key, last key and step as before key specifications: the span of the plain ranges that touch."""
-    specs = [spec for spec in made.keys if not spec.counted and not spec.keyword]
+    specs = [spec for spec in made.keys if spec.first and not spec.counted and not spec.keyword]
     if not specs:
         return 0, 0, 0
     first, step = specs[0].first, specs[0].step
@@ -163,6 +163,9 @@ def legacy_range(made: Command) -> tuple[int, int, int]:
 
 
 def _spec(spec: KeySpec) -> Reply:
+    if not spec.first:
+        unknown: dict[str, Reply] = {"type": "unknown", "spec": {}}
+        return {"flags": _flags(spec.flags), "begin_search": unknown, "find_keys": unknown}
     begin: dict[str, Reply]
     if spec.keyword:
         begin = {"type": "keyword", "spec": {"keyword": spec.keyword, "startfrom": spec.first}}

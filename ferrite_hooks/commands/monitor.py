@@ -5,7 +5,7 @@ from __future__ import annotations
 from ferrite_hooks.commands.common import help_lines, integer
 from ferrite_hooks.engine.command import Argv, command, container
 from ferrite_hooks.engine.session import Session
-from ferrite_hooks.errors import ReplyError, wrong_arity
+from ferrite_hooks.errors import ReplyError, subcommand_syntax
 from ferrite_hooks.resp.reply import OK, Reply
 
 container("SLOWLOG", "Commands that took long.", group="server", since="2.2.12")
@@ -29,7 +29,7 @@ def monitor(s: Session, argv: Argv) -> Reply:
 def slowlog_get(s: Session, argv: Argv) -> Reply:
     error = "ERR count should be greater than or equal to -1"
     if len(argv) > 3:
-        raise ReplyError(wrong_arity("slowlog|get"))
+        raise ReplyError(subcommand_syntax("slowlog", argv[1]))
     count = integer(argv[2], error) if len(argv) == 3 else 10
     if count < -1:
         raise ReplyError(error)

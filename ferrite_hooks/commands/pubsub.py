@@ -61,14 +61,14 @@ def punsubscribe(s: Session, argv: Argv) -> Reply:
 
 
 @command("SSUBSCRIBE shardchannel [shardchannel ...]", "Listens to shard channels.",
-         group="pubsub", since="7.0.0", flags=_FLAGS, keys="RO not_key @1:-1")  # fmt: skip
+         group="pubsub", since="7.0.0", flags=_FLAGS, keys="not_key @1:-1")  # fmt: skip
 def ssubscribe(s: Session, argv: Argv) -> Reply:
     pubsub = s.engine.pubsub
     return _confirm(s, argv[1:], lambda channel: pubsub.ssubscribe(s, channel), b"ssubscribe")
 
 
 @command("SUNSUBSCRIBE [shardchannel [shardchannel ...]]", "Stops listening to shard channels, or to all of them.",
-         group="pubsub", since="7.0.0", flags=_FLAGS, keys="RO not_key @1:-1")  # fmt: skip
+         group="pubsub", since="7.0.0", flags=_FLAGS, keys="not_key @1:-1")  # fmt: skip
 def sunsubscribe(s: Session, argv: Argv) -> Reply:
     pubsub = s.engine.pubsub
     names: Sequence[bytes | None] = argv[1:] or list(s.shard_channels) or _NONE
@@ -83,7 +83,7 @@ def publish(s: Session, argv: Argv) -> Reply:
 
 @command("SPUBLISH shardchannel message", "Sends a message to a shard channel.",
          group="pubsub", since="7.0.0", flags="pubsub loading stale fast may_replicate",
-         keys="RO not_key @1")  # fmt: skip
+         keys="not_key @1")  # fmt: skip
 def spublish(s: Session, argv: Argv) -> Reply:
     return s.engine.pubsub.spublish(argv[1], argv[2])
 

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 Argv = list[bytes]
 Handler = Callable[["Session", Argv], Reply]
 
-_ACCESS = {"RO", "RW", "OW", "RM"}
+_ACCESS = {"RO", "RW", "OW", "RM", "not_key"}
 _GROUP_CATEGORIES = {
     "string": "string", "bitmap": "bitmap", "list": "list", "set": "set", "sorted-set": "sortedset", "hash": "hash",
     "hyperloglog": "hyperloglog", "geo": "geo", "stream": "stream", "transactions": "transaction",
-    "scripting": "scripting", "connection": "connection", "pubsub": "pubsub", "generic": "keyspace",
+    "scripting": "scripting", "connection": "connection", "pubsub": "", "generic": "keyspace",
     "server": "", "cluster": "", "sentinel": "", "webhook": "webhook",
 }  # fmt: skip
 FLAGS = frozenset({
@@ -49,10 +49,11 @@ class KeySpec:
 
     Written `FLAGS @first[:last[:step]]` (positions), `FLAGS @n#` (a count at n, the keys behind it) or
     `FLAGS =WORD/start[:last[:step[:limit]]]` (behind a keyword); last counts from the end when negative.
+    `FLAGS ?` says that there are keys which no rule can find.
     """
 
     flags: tuple[str, ...]
-    first: int
+    first: int  # 0: unknown
     last: int = 0  # relative to the first key; negative: from the end
     step: int = 1
     limit: int = 0
@@ -62,6 +63,8 @@ class KeySpec:
     def positions(self, argv: Argv) -> Iterator[int]:
         """The indexes of the keys in `argv`. Raises ReplyError when the arguments cannot hold them."""
         begin = self.first
+        if not begin:
+            return
         if self.keyword:
             word = self.keyword.encode()
             found = [i for i in range(begin, len(argv)) if argv[i].upper() == word]
@@ -124,8 +127,8 @@ class Command:
     def key_positions(self, argv: Argv) -> list[tuple[int, tuple[str, ...]]]:
         """(index, flags) of each key in `argv`."""
         if self.getkeys is not None:
-            flags = self.keys[0].flags if self.keys else ("RW", "access")
-            return [(i, flags) for i in self.getkeys(argv)]
+            flags = [spec.flags for spec in self.keys] or [("RW", "access")]
+            return [(i, flags[-1 if n else 0]) for n, i in enumerate(self.getkeys(argv))]
         return [(i, spec.flags) for spec in self.keys for i in spec.positions(argv)]
 
     def __repr__(self) -> str:
@@ -141,6 +144,9 @@ def parse_keys(text: str) -> tuple[KeySpec, ...]:
     specs = []
     for part in filter(None, (part.strip() for part in text.split(";"))):
         *flags, where = part.split()
+        if where == "?":
+            specs.append(KeySpec(tuple(flags), 0))
+            continue
         match = _SPEC.match(where)
         if match is None or not flags or flags[0] not in _ACCESS:
             raise ValueError(f"bad key specification {part!r}")
@@ -173,8 +179,9 @@ def command(
 ) -> Callable[[Handler], Handler]:
     """Declares the command below it. `events` names the keyspace notifications that it can cause.
 
-    `acl` adds categories that do not follow from the group and the flags. `arity` is for the few commands
-    whose arity in Redis is laxer than their syntax. Raises ValueError for a contradictory declaration."""
+    `acl` adds categories that do not follow from the group and the flags, or removes one (`-keyspace`).
+    `arity` is for the few commands whose arity in Redis is laxer than their syntax. Raises ValueError for a
+    contradictory declaration."""
 
     def declare(handler: Handler) -> Handler:
         made = Command(syntax, handler)
@@ -234,7 +241,7 @@ def _categories(made: Command, extra: str) -> frozenset[str]:
     found.add("fast" if "fast" in flags else "slow")
     if category := _GROUP_CATEGORIES[made.group]:
         found.add(category)
-    return frozenset(found)
+    return frozenset(name for name in found if name[0] != "-" and f"-{name}" not in found)
 
 
 def _add(made: Command) -> None:

@@ -160,21 +160,46 @@ class Database:
             self.engine.expiry.note(self, key, when)
         self.emit(key, event)
 
-    def rename(self, key: bytes, newkey: bytes, target: Database | None = None) -> None:
+    def rename(self, key: bytes, newkey: bytes) -> None:
         """Moves an existing value and its time to live over whatever stands at `newkey`: events rename_from,
         rename_to."""
-        target = target or self
-        old = snapshot(target.find(newkey)) if target.observed else None
+        old = snapshot(self.find(newkey)) if self.observed else None
         value, expire_at = self.data[key], self.expires.get(key, 0)
         self._remove(key)
-        if newkey in target.data:
-            target._remove(newkey)
-        target.place(newkey, value, expire_at)
+        if newkey in self.data:
+            self._remove(newkey)
+        self.place(newkey, value, expire_at)
         self.engine.dirty += 1
         if self.observed:
             self.announce(key, "rename_from", ("key", newkey), old, expire_at)
+            self.announce(newkey, "rename_to", ("key", key), old)
+
+    def move(self, key: bytes, target: Database) -> None:
+        """Moves an existing value and its time to live to a database that has no such key: events move_from,
+        move_to."""
+        value, expire_at = self.data[key], self.expires.get(key, 0)
+        self._remove(key)
+        target.place(key, value, expire_at)
+        self.engine.dirty += 1
+        if self.observed:
+            self.announce(key, "move_from", None, snapshot(value), expire_at)
         if target.observed:
-            target.announce(newkey, "rename_to", ("key", key), old)
+            target.announce(key, "move_to", snapshot(value), None)
+
+    def swap(self, other: Database) -> None:
+        """Exchanges the contents (SWAPDB): one event `swapdb` for each of the two. Those who watch a key or wait
+        for one stay, and are told of what either side has."""
+        self.data, other.data = other.data, self.data
+        self.expires, other.expires = other.expires, self.expires
+        self.keys_index, other.keys_index = other.keys_index, self.keys_index
+        engine = self.engine
+        engine.expiry.rebuild()
+        engine.dirty += 1
+        for db in (self, other):
+            for key in chain(db.watched, db.blocked):
+                if key in self.data or key in other.data:
+                    db._touch(key)
+            engine.capture(db, None, "swapdb", None, None, 0)
 
     def place(self, key: bytes, value: Value, expire_at: int = 0) -> None:
         """Stores without an event: loading, and the inside of operations that announce themselves."""

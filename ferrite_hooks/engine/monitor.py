@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.engine.blocking import Wait
+from ferrite_hooks.engine.settings import SETTINGS
 from ferrite_hooks.resp.reply import Reply, Simple
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 REDACTED = b"(redacted)"
 SLOWLOG_ARGS = 32
 SLOWLOG_BYTES = 128
-_SECRET_SETTINGS = (b"requirepass", b"masterauth", b"masteruser", b"tls-key-file-pass", b"tls-client-key-file-pass")
+_SECRET_SETTINGS = {name.encode() for name, key in SETTINGS.items() if key.secret}
 
 _ESCAPES = {
     **{c: b"\\x%02x" % c for c in range(256) if not 32 <= c < 127},
@@ -54,15 +55,15 @@ def observe(s: Session, command: Command, argv: Argv, nanoseconds: int, reply: R
 
 def visible(command: Command, argv: Argv) -> Argv:
     """The arguments as others may see them."""
-    if command.secret:
-        named = 2 if command.parent else 1
-        return argv[:named] + [REDACTED] * (len(argv) - named)
-    if command.name == "hello":
-        hidden = {i + n for i, arg in enumerate(argv) if arg.upper() == b"AUTH" for n in (1, 2)}
-        return [REDACTED if i in hidden else arg for i, arg in enumerate(argv)]
     if command.name == "config|set":
-        return [REDACTED if argv[i - 1].lower() in _SECRET_SETTINGS and i > 2 else arg for i, arg in enumerate(argv)]
-    return argv
+        hidden = {i + 1 for i in range(2, len(argv), 2) if argv[i].lower() in _SECRET_SETTINGS}
+    elif command.name == "hello":
+        hidden = {i + n for i, arg in enumerate(argv) if arg.upper() == b"AUTH" for n in (1, 2)}
+    elif command.secret:
+        hidden = set(range(2 if command.parent else 1, len(argv)))
+    else:
+        return argv
+    return [REDACTED if i in hidden else arg for i, arg in enumerate(argv)]
 
 
 # -- MONITOR -----------------------------------------------------------------------------------------------------

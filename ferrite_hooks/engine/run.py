@@ -7,6 +7,7 @@ blocked clients afterwards. Errors are raised anywhere and caught here.
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from ferrite_hooks.resp.reply import NO_REPLY, QUEUED, Reply
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.session import Session
+
+log = logging.getLogger("ferrite_hooks.engine")
 
 _IN_RESP2_SUBSCRIPTION = frozenset(
     ["ping", "subscribe", "ssubscribe", "sunsubscribe", "psubscribe", "unsubscribe", "punsubscribe", "quit", "reset"]
@@ -45,9 +48,10 @@ def run(s: Session, argv: Argv) -> Reply:
         reply = call(s, command, argv)
     except ReplyError as error:
         engine.count_error(error.text)
-        if s.queue is not None and not called:
-            s.queue_broken = True  # refused before it could be queued: EXEC will abort
-        reply = error
+        reply = error if called or s.queue is None else _refused(s, argv, error)
+    except Exception:  # a fault of ours must not take the other clients' server away
+        log.exception("%s failed", s.last_command.name if s.last_command is not None else "a command")
+        reply = ReplyError(errors.INTERNAL)
     else:
         if type(reply) is Wait:
             if s.deny_blocking:
@@ -78,7 +82,6 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
         nanoseconds = perf_counter_ns() - started
         command.calls += 1
         command.usec += nanoseconds // 1000
-        engine.command = outer
         if engine.dirty != before and not engine.loading:
             if engine.override is None:
                 if command.writes:
@@ -89,24 +92,26 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
         engine.override = None
         if nanoseconds >= engine.observe_ns:
             observe(s, command, argv, nanoseconds, reply)
+        engine.command = outer
     return reply
 
 
+def _refused(s: Session, argv: Argv, error: ReplyError) -> ReplyError:
+    """What a client inside MULTI is told of a command that could not be queued, or of an EXEC that may not run."""
+    if argv[0].upper() != b"EXEC":
+        s.queue_broken = True
+        return error
+    discard(s)
+    return ReplyError(errors.EXECABORT_BECAUSE + error.text.removeprefix("ERR "))
+
+
 def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
-    """Everything that may stand between a known command and its handler. None = go on."""
-    if s.queue is None or command.name != "exec":
-        return _checked(s, command, argv, command.flags)
-    # EXEC is judged by what it will run, and the transaction is over when it may not
-    flags = command.flags.union(*[queued.flags for queued, _ in s.queue])
-    try:
-        return _checked(s, command, argv, flags)
-    except ReplyError as error:
-        discard(s)
-        raise ReplyError(errors.EXECABORT_BECAUSE + error.text.removeprefix("ERR ")) from None
+    """Everything that may stand between a known command and its handler, in Redis's order. None = go on.
 
-
-def _checked(s: Session, command: Command, argv: Argv, flags: frozenset[str]) -> Reply | None:
-    """The checks in Redis's order, by the command's own flags and, for EXEC, those of its queue."""
+    EXEC is judged by what it will run as well."""
+    flags = command.flags
+    if s.queue and command.name == "exec":
+        flags = flags.union(*[queued.flags for queued, _ in s.queue])
     engine = s.engine
     if not s.authenticated and "no_auth" not in flags:
         _reject(command, errors.NOAUTH)

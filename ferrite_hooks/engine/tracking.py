@@ -87,8 +87,8 @@ class Tracking:
         if options is None:
             return
         caching = options.caching
-        if command.parent != "client":
-            options.caching = False
+        if command.parent != "client" and s.queue is None and not s.deny_blocking:
+            options.caching = False  # it was for this command, or for the transaction that this one has ended
         if options.broadcast or "readonly" not in command.flags or command.group == "scripting":
             return
         if caching if options.optout else options.optin and not caching:

@@ -7,6 +7,7 @@ by identity of their type, because a reply is encoded for every command.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 from ferrite_hooks.errors import ReplyError
@@ -33,7 +34,7 @@ _INTS = [b":%d\r\n" % n for n in range(1024)]
 
 def format_double(value: float) -> bytes:
     """A double as Redis prints it: up to 17 significant digits, no trailing `.0`, `inf`, `-inf`, `nan`."""
-    if value == value and value not in (float("inf"), float("-inf")):
+    if isfinite(value):
         return b"%.17g" % value
     return b"nan" if value != value else b"inf" if value > 0 else b"-inf"
 
@@ -54,6 +55,9 @@ def encode2(out: Out, value: Reply) -> None:
         for item in value:
             if type(item) is bytes:
                 out.append(b"$%d\r\n%b\r\n" % (len(item), item))
+            elif type(item) is float:
+                text = format_double(item)
+                out.append(b"$%d\r\n%b\r\n" % (len(text), text))
             else:
                 encode2(out, item)
     else:

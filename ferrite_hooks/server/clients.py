@@ -117,7 +117,7 @@ class Clients:
             s = connection.session
             if connection.full and self.over_output_limit(connection):
                 self.drop(connection, "output buffer limit")
-            elif idle_ms and s.last_at < oldest and s.blocked is None and not s.subscribed and s not in self.engine.monitors:
+            elif idle_ms and s.last_at < oldest and not (s.blocked or s.subscribed or s in self.engine.monitors):
                 self.drop(connection, "idle timeout")
 
 

@@ -19,6 +19,7 @@ from ferrite_hooks.store.files import DISK, Files, write_all
 from ferrite_hooks.store.rdb_stream import write_stream
 from ferrite_hooks.store.rdb_text import length, string
 from ferrite_hooks.values.collections import Hash, List, Set
+from ferrite_hooks.values.raw import Raw
 from ferrite_hooks.values.stream import Stream
 from ferrite_hooks.values.zset import ZSet
 from ferrite_hooks.version import REDIS_VERSION
@@ -57,13 +58,14 @@ def _write_zset(out: list[bytes], value: ZSet) -> None:
         out += (*string(member), pack(score))
 
 
-def _write_string(out: list[bytes], value: bytes) -> None:
-    out += string(value)
+def _write_string(out: list[bytes], value: bytes | Raw) -> None:
+    out += string(bytes(value))
 
 
 # Python type -> the RDB type's number and how it is written.
 WRITERS: dict[type, tuple[bytes, Callable[[list[bytes], Any], None]]] = {
     bytes: (b"\x00", _write_string),
+    Raw: (b"\x00", _write_string),
     List: (b"\x01", _write_list),
     Set: (b"\x02", _write_set),
     Hash: (b"\x04", _write_hash),
@@ -93,7 +95,7 @@ def write_rdb(
     `aux` are fields about the file; Redis skips those that it does not know. Returns the file's size. Raises
     OSError; what was at `path` is then still there.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.tmp")
     fd = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         size = _write(fd, files, databases, aux)

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ferrite_hooks.values.collections import Hash, List, Set
+from ferrite_hooks.values.raw import Raw
 from ferrite_hooks.values.stream import Stream
 from ferrite_hooks.values.zset import ZSet
 
@@ -28,6 +29,8 @@ _LISTPACK_OVERHEAD = 7
 def encoding(value: Any, settings: Settings) -> bytes:
     """The encoding of a value of any type, as OBJECT ENCODING names it."""
     kind = type(value)
+    if kind is Raw:
+        return b"raw"
     if kind is bytes:
         return b"int" if _is_integer(value) else b"embstr" if len(value) <= 44 else b"raw"
     if kind is Hash:

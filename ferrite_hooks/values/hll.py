@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 REGISTERS = 1 << 14
@@ -31,6 +32,8 @@ _HIGH = int.from_bytes(b"\x80" * REGISTERS, "little")  # the top bit of every by
 _ZERO_RUN, _VAL_RUN, _VAL_MAX = 64, 4, 32
 # Registers that each one-byte opcode covers, 0 for the first byte of an XZERO; and its registers themselves.
 _SPAN = bytes((op & 63) + 1 if op < 64 else 0 if op < 128 else (op & 3) + 1 for op in range(256))
+_DECODED = [((op >> 2 & 31) + 1 if op >= 128 else 0, _SPAN[op], 1) for op in range(256)]
+_MANY = 8  # registers from which on it pays to open up all runs
 _STRETCH = re.compile(rb"[\x40-\x7f].?|[^\x40-\x7f]{1,64}", re.DOTALL)  # an XZERO, or opcodes of one byte
 _RUN = [bytes([(op >> 2 & 31) + 1 if op >= 128 else 0]) * _SPAN[op] for op in range(256)]
 
@@ -65,33 +68,20 @@ def add(value: bytes, elements: Iterable[bytes], max_bytes: int = SPARSE_MAX_BYT
 
     Raises CorruptError.
     """
-    hll = bytearray(value)
-    changed = False
-    for element in elements:
-        index, rank = _locate(element)
-        changed |= _set(hll, index, rank, max_bytes, [HEADER, 0])
-    if not changed:
-        return None
-    hll[15] |= 0x80
-    return bytes(hll)
+    places = [_locate(element) for element in elements]
+    after = _raise_sparse(value, places, max_bytes) if is_sparse(value) else None
+    if after is None:
+        after = _raise_dense(to_dense(value), places)
+    return None if after == value else _stale(after)
 
 
 def merge(values: Sequence[bytes], max_bytes: int = SPARSE_MAX_BYTES) -> bytes:
     """The union, written over the first value. Dense as soon as one of them is. Raises CorruptError."""
-    target = values[0]
-    union = _union(values)
-    if not all(map(is_sparse, values)):
-        target = to_dense(target)
-    hll = bytearray(target)
-    cursor = [HEADER, 0]
-    for index, rank in enumerate(union):
-        if hll[4] == _DENSE:
-            hll[HEADER:] = _pack(_max(_unpack(hll), union))
-            break
-        if rank:
-            _set(hll, index, rank, max_bytes, cursor)
-    hll[15] |= 0x80
-    return bytes(hll)
+    target, union = values[0], _union(values)
+    after = None
+    if all(map(is_sparse, values)):
+        after = _raise_sparse(target, [place for place in enumerate(union) if place[1]], max_bytes)
+    return _stale(_dense(target, union) if after is None else after)
 
 
 def count(value: bytes) -> int:
@@ -137,7 +127,7 @@ def to_dense(value: bytes) -> bytes:
     """The same registers in the dense encoding. Raises CorruptError."""
     if value[4] == _DENSE:
         return value
-    return value[:4] + b"\x00" + value[5:HEADER] + _pack(registers(value))
+    return _dense(value, registers(value))
 
 
 def opcodes(value: bytes) -> list[tuple[str, int, int]]:
@@ -294,96 +284,147 @@ def _tau(x: float) -> float:
     return z / 3
 
 
-# One register at a time
+# Raising registers
+
+Place = tuple[int, int]  # a register and the rank it is to have at least
 
 
-def _set(hll: bytearray, index: int, rank: int, max_bytes: int, cursor: list[int]) -> bool:
-    """Raises the register to `rank` in place, from sparse to dense if need be. False when it has as much."""
-    if hll[4] == _SPARSE:
-        if rank <= _VAL_MAX:
-            changed = _set_sparse(hll, index, rank, max_bytes, cursor)
-            if changed is not None:
-                return changed
-        hll[:] = to_dense(bytes(hll))
-    bit = index * 6
-    at, shift = HEADER + bit // 8, bit % 8
-    pair = int.from_bytes(hll[at : at + 2], "little")
-    if pair >> shift & 63 >= rank:
-        return False
-    pair = pair & ~(63 << shift) | rank << shift
-    hll[at : at + 2] = pair.to_bytes(2, "little")[: len(hll) - at]
-    return True
+def _stale(value: bytes) -> bytes:
+    return value[:15] + bytes([value[15] | 0x80]) + value[16:]
 
 
-def _set_sparse(hll: bytearray, index: int, rank: int, max_bytes: int, cursor: list[int]) -> bool | None:
-    """Raises one register of the opcodes in place. None when they would become longer than `max_bytes`.
+def _dense(value: bytes, found: bytes) -> bytes:
+    """The header of `value`, made dense, before these registers."""
+    return value[:4] + b"\x00" + value[5:HEADER] + _pack(found)
 
-    cursor: where to start, [offset of an opcode, its first register]; moved on so that the next call may
-    start there if its index is greater. Raises CorruptError when no opcode covers the register.
-    """
-    at, first = cursor
-    end = len(hll)
-    before2 = before = (at, first)  # the opcodes before the one that covers the register
-    for match in _STRETCH.finditer(bytes(hll), at):
+
+def _raise_dense(value: bytes, places: list[Place]) -> bytes:
+    hll = bytearray(value)
+    for index, rank in places:
+        at, shift = HEADER + index * 6 // 8, index * 6 % 8
+        pair = int.from_bytes(hll[at : at + 2], "little")
+        if pair >> shift & 63 < rank:
+            pair = pair & ~(63 << shift) | rank << shift
+            hll[at : at + 2] = pair.to_bytes(2, "little")[: len(hll) - at]
+    return bytes(hll)
+
+
+def _raise_sparse(value: bytes, places: list[Place], max_bytes: int) -> bytes | None:
+    """None when the value must become dense: too long, or a rank too high. Raises CorruptError."""
+    if len(places) > _MANY:
+        runs = _Runs(value[HEADER:], 0)
+        room = max_bytes - len(value)
+        if not all(runs.set(index, rank, room) for index, rank in places):
+            return None
+        return value[:HEADER] + runs.opcodes() if runs.changed else value
+    for index, rank in places:
+        start, end, first = _window(value, index)
+        runs = _Runs(value[start:end], first)
+        if not runs.set(index, rank, max_bytes - len(value)):
+            return None
+        if runs.changed:
+            value = value[:start] + runs.opcodes() + value[end:]
+    return value
+
+
+def _window(value: bytes, index: int) -> tuple[int, int, int]:
+    """The part of the opcodes that setting a register can change: the opcode that covers it, the one before
+    and six behind. Returns (start, end, first register). Raises CorruptError when no opcode covers it."""
+    start, at, before, first = HEADER, HEADER, 0, 0
+    for match in _STRETCH.finditer(value, HEADER):
         stretch = match[0]
         xzero = 64 <= stretch[0] < 128
         span = _xzero_span(stretch, 0) if xzero else sum(stretch.translate(_SPAN))
         if index < first + span:
             break
-        if xzero or len(stretch) == 1:
-            before2, before = before, (at, first)
+        start, before = (at, first) if xzero else (match.end() - 1, first + span - _SPAN[stretch[-1]])
         at, first = match.end(), first + span
-        if not xzero and len(stretch) > 1:
-            before = at - 1, first - _SPAN[stretch[-1]]
-            before2 = at - 2, before[1] - _SPAN[stretch[-2]]
     else:
         raise CorruptError
-    op = hll[at]
-    while not xzero and index >= first + (span := _SPAN[op]):
-        before2, before = before, (at, first)
+    while not xzero and index >= first + _SPAN[value[at]]:
+        start, before = at, first
+        first += _SPAN[value[at]]
         at += 1
-        first += span
-        op = hll[at]
-    size = 2 if xzero else 1
-    value = _RUN[op][0] if op >= 128 else 0
-    if value >= rank:
-        return False
-    cursor[:] = before2
-    split = _opcodes(value, index - first) + _opcodes(rank, 1) + _opcodes(value, first + span - 1 - index)
-    if len(split) > size and end + len(split) - size > max_bytes:
-        return None
-    hll[at : at + size] = split
-    _join_values(hll, before[0])
-    return True
+    for _ in range(7):
+        if at < len(value):
+            at += 2 if 64 <= value[at] < 128 else 1
+    return start, at, before
 
 
-def _opcodes(value: int, span: int) -> bytes:
-    """One opcode for a stretch that a single opcode covered before; nothing for none."""
-    if not span:
-        return b""
-    if value:
-        return bytes([0x80 | value - 1 << 2 | span - 1])
-    if span <= _ZERO_RUN:
-        return bytes([span - 1])
-    return bytes([0x40 | span - 1 >> 8, span - 1 & 255])
+class _Runs:
+    """Sparse registers opened up: runs of (value, span, bytes of its opcode), and the register each begins at."""
+
+    __slots__ = ("changed", "firsts", "grown", "runs")
+
+    def __init__(self, code: bytes, first: int) -> None:
+        self.runs: list[tuple[int, int, int]] = []
+        self.firsts: list[int] = []
+        self.grown = 0  # bytes that the opcodes have become longer
+        self.changed = False
+        at, end = 0, len(code)
+        while at < end:
+            op = code[at]
+            run = (0, _xzero_span(code, at), 2) if 64 <= op < 128 else _DECODED[op]
+            self.runs.append(run)
+            self.firsts.append(first)
+            first += run[1]
+            at += run[2]
+        self.firsts.append(first)  # where a run after the last would begin
+
+    def set(self, index: int, rank: int, room: int) -> bool:
+        """Raises a register to `rank`. False when that takes more than `room` bytes, or another encoding.
+
+        Splits the run that covers it, then joins neighbours of equal value over the five steps that Redis takes, so
+        that the opcodes come out the same.
+        """
+        at = bisect_right(self.firsts, index) - 1
+        if at == len(self.runs):
+            raise CorruptError
+        value, span, size = self.runs[at]
+        if value >= rank:
+            return True
+        if rank > _VAL_MAX:
+            return False
+        left = index - self.firsts[at]
+        split = [_run(value, part) for part in (left,) if part] + [(rank, 1, 1)]
+        split += [_run(value, part) for part in (span - 1 - left,) if part]
+        growth = sum(run[2] for run in split) - size
+        if growth > 0 and self.grown + growth > room:
+            return False
+        self.grown += growth
+        self.changed = True
+        self.runs[at : at + 1] = split
+        self.firsts[at : at + 1] = [self.firsts[at], index, index + 1][left == 0 :][: len(split)]
+        self._join(max(at - 1, 0))
+        return True
+
+    def _join(self, at: int) -> None:
+        runs = self.runs
+        for _ in range(5):
+            if at + 1 >= len(runs):
+                return
+            value, span, _ = runs[at]
+            if value and runs[at + 1][0] == value and span + runs[at + 1][1] <= _VAL_RUN:
+                runs[at : at + 2] = [(value, span + runs[at + 1][1], 1)]
+                del self.firsts[at + 1]
+                self.grown -= 1
+            else:
+                at += 1
+
+    def opcodes(self) -> bytes:
+        code = bytearray()
+        for value, span, size in self.runs:
+            if value:
+                code.append(0x80 | value - 1 << 2 | span - 1)
+            elif size == 1:
+                code.append(span - 1)
+            else:
+                code += bytes((0x40 | span - 1 >> 8, span - 1 & 255))
+        return bytes(code)
 
 
-def _join_values(hll: bytearray, at: int) -> None:
-    """Joins neighbours of equal value where one opcode can hold both, over the five steps Redis takes."""
-    for _ in range(5):
-        if at >= len(hll):
-            return
-        op = hll[at]
-        if op < 128:
-            at += 2 if op >= 64 else 1
-            continue
-        if at + 1 < len(hll):
-            after = hll[at + 1]
-            span = _SPAN[op] + _SPAN[after]
-            if after >= 128 and op >> 2 == after >> 2 and span <= _VAL_RUN:
-                hll[at : at + 2] = _opcodes(_RUN[op][0], span)
-                continue
-        at += 1
+def _run(value: int, span: int) -> tuple[int, int, int]:
+    return value, span, 1 if value or span <= _ZERO_RUN else 2
 
 
 def _xzero_span(value: bytes | bytearray, at: int) -> int:

@@ -13,8 +13,10 @@ member's bytes.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import ItemsView, Iterator
 from math import inf, nextafter
+from operator import itemgetter
 from typing import Any
 
 from sortedcontainers import SortedList
@@ -121,7 +123,10 @@ class ZSet:
             return []
         if reverse:
             start, stop = length - stop, length - start
-        return [member for _, member in self._ordered().islice(start, stop, reverse)]
+        members = [member for _, member in self._ordered()[start:stop]]
+        if reverse:
+            members.reverse()
+        return members
 
     def span_by_score(
         self, low: float, high: float, low_open: bool = False, high_open: bool = False
@@ -135,7 +140,7 @@ class ZSet:
     ) -> tuple[int, int]:
         """Positions (start, stop) of the members with low <= member <= high; None is that end of the set.
 
-        Means something only when all scores are equal."""
+        Means something only when higher scores never have lower members, above all when all scores are equal."""
         start = 0 if low is None else self._below_member(low, low_open)
         stop = len(self.scores) if high is None else self._below_member(high, not high_open)
         return start, max(start, stop)
@@ -160,10 +165,11 @@ class ZSet:
         return below
 
     def _below_member(self, member: bytes, inclusive: bool) -> int:
-        """How many members are lower, or with `inclusive` lower or equal, when all scores are equal."""
+        """How many members are lower, or with `inclusive` lower or equal, when scores and members are in one order."""
         order = self._ordered()
-        if not order:
-            return 0
+        bisect = bisect_right if inclusive else bisect_left
+        if not order or order[0][0] != order[-1][0]:
+            return bisect(order, member, key=itemgetter(1))
         pair = (order[0][0], member)
         below: int = order.bisect_right(pair) if inclusive else order.bisect_left(pair)
         return below

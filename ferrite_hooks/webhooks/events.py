@@ -24,10 +24,11 @@ _NOTIFICATIONS = {
     " zinterstore zunionstore zrangestore geosearchstore georadiusstore",
     "stream": "xadd xdel xtrim xsetid xgroup-create xgroup-createconsumer xgroup-delconsumer xgroup-destroy"
     " xgroup-setid",
-    # Redis files "expired" and "evicted" under classes of their own and has no notification for a flush;
+    # Redis files "expired" and "evicted" under classes of their own and has no notification for a flush or swap;
     # to a webhook they are things that happen to keys of any type.
     # "rename_to" is not here: a rename is one event, of the old name.
-    "generic": "del expire persist rename_from restore copy_to move_from move_to expired evicted flushdb",
+    "generic": "del expire persist rename_from restore copy_to move_from move_to expired evicted flushdb"
+    " swapdb",
 }
 
 # Notification -> its class. No webhook hears of others ("new" and "keymiss" change nothing).

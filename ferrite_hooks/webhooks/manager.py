@@ -142,7 +142,7 @@ class Manager:
 
     def emit(
         self, event: str, *, key: bytes | None = None, resource: str = "", data: bytes = b"null",
-        db: int = 0, command: str = "", client: int = 0, ip: str = "",
+        db: int = 0, command: str = "", client: int = 0, ip: str = "", transaction: int = 0,
     ) -> str:  # fmt: skip
         """Publishes an application event. Returns its id. Raises Refusal for a bad name or data that is no JSON."""
         try:
@@ -156,8 +156,11 @@ class Manager:
         position = self.outside.next_position()
         now = self.outside.clock.now
         self._publish(
-            Change(position, now, db, event, key, ("json", data), None, 0, command, client, ip, 0, hooks, resource)
-        )
+            Change(
+                position, now, db, event, key, ("json", data), None, 0, command, client, ip, transaction, hooks,
+                resource,
+            )
+        )  # fmt: skip
         return event_id(self.outside.journal_id, position)
 
     def _publish(self, change: Change) -> None:

@@ -18,7 +18,7 @@ from ferrite_hooks.webhooks.model import Webhook
 CACHED_ANSWERS = 65_536
 CACHED_KEY_BYTES = 256  # longer keys are looked up each time, so that the cache's memory is bounded
 CACHED_SCOPES = 1024  # (database, event) pairs
-FLUSH_EVENTS = frozenset({"flush", "flushdb"})
+FLUSH_EVENTS = frozenset({"flush", "flushdb", "swapdb"})
 
 MayRead = Callable[[str, bytes], bool]  # (owner, key) -> whether the ACL lets the owner read the key
 

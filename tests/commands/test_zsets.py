@@ -296,6 +296,20 @@ def test_a_store_replaces_whatever_stood_there(both: Pair) -> None:
     ]  # fmt: skip
 
 
+def test_ranges_of_members_need_only_the_same_order(both: Pair) -> None:
+    script(
+        both,
+        """
+        ZADD z 1 a 2 b 3 c 4 d
+        ZRANGE z [b [c BYLEX
+        ZRANGESTORE d z [b [c BYLEX
+        ZREVRANGEBYLEX z (d - LIMIT 1 9
+        ZLEXCOUNT z (a +
+        ZREMRANGEBYLEX z [b (c
+        """,
+    )
+
+
 def test_plain_sets_take_part_with_score_one(both: Pair) -> None:
     place_set(both, "s", "a", "b")
     script(

@@ -26,7 +26,7 @@ def some_elements(seed: int, n: int) -> list[bytes]:
 @PLAIN
 @given(
     st.sampled_from([20, 30, 100, 500, 3000]),
-    st.lists(st.integers(0, 250), min_size=1, max_size=12),
+    st.lists(st.one_of(st.integers(0, 4), st.integers(0, 250)), min_size=1, max_size=20),
     st.integers(0, 1 << 32),
 )
 def test_the_bytes_and_estimates_are_those_of_redis(real_redis, max_bytes, sizes, seed):
@@ -78,6 +78,16 @@ def test_merges_are_those_of_redis(real_redis, max_bytes, sizes, into_new, seed)
         values.insert(0, hll.EMPTY)
     real_redis.execute_command("PFMERGE", target, *keys)
     assert real_redis.get(target) == hll.merge(values, max_bytes)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 400), st.sampled_from([100, 500, 3000]), st.integers(0, 1 << 32))
+def test_elements_added_one_by_one_or_at_once_give_the_same_bytes(size, max_bytes, seed):
+    elements = some_elements(seed, size)
+    value = hll.EMPTY
+    for element in elements:
+        value = hll.add(value, [element], max_bytes) or value
+    assert hll.add(hll.EMPTY, elements, max_bytes) == value
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,72 @@
+"""OBJECT: what a value looks like from inside."""
+
+from __future__ import annotations
+
+from ferrite_hooks.commands.common import help_lines
+from ferrite_hooks.engine.command import Argv, command, container
+from ferrite_hooks.engine.session import Session
+from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.resp.reply import Reply
+from ferrite_hooks.values.encoding import encoding
+
+_SWITCHING = (
+    " Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."
+)
+_LFU = "ERR An LFU maxmemory policy is selected, idle time not tracked." + _SWITCHING
+_NO_LFU = "ERR An LFU maxmemory policy is not selected, access frequency not tracked." + _SWITCHING
+_NO_TRACKING = "ERR The use of keys is not tracked"
+
+container("OBJECT", "What a value looks like from inside.", group="generic", since="2.2.3")
+
+
+@command(
+    "OBJECT ENCODING key", "How Redis would represent the value.",
+    group="generic", since="2.2.3", flags="readonly", keys="RO @2", tips="nondeterministic_output",
+    complexity="O(1) for most values, O(N) for sorted sets and lists",
+)  # fmt: skip
+def object_encoding(s: Session, argv: Argv) -> Reply:
+    value = s.db.find(argv[2])
+    return None if value is None else encoding(value, s.engine.settings)
+
+
+@command(
+    "OBJECT FREQ key", "How often the key is used, on a logarithmic scale; only with an LFU maxmemory policy.",
+    group="generic", since="4.0.0", flags="readonly", keys="RO @2", tips="nondeterministic_output",
+    complexity="O(1)",
+)  # fmt: skip
+def object_freq(s: Session, argv: Argv) -> Reply:
+    if s.db.find(argv[2]) is None:
+        return None
+    raise ReplyError(_NO_TRACKING if _is_lfu(s) else _NO_LFU)
+
+
+@command(
+    "OBJECT IDLETIME key", "The seconds since the key was last used; not with an LFU maxmemory policy.",
+    group="generic", since="2.2.3", flags="readonly", keys="RO @2", tips="nondeterministic_output",
+    complexity="O(1)",
+)  # fmt: skip
+def object_idletime(s: Session, argv: Argv) -> Reply:
+    if s.db.find(argv[2]) is None:
+        return None
+    raise ReplyError(_LFU if _is_lfu(s) else _NO_TRACKING)
+
+
+@command(
+    "OBJECT REFCOUNT key", "How many keys share the value: one, as values are never shared.",
+    group="generic", since="2.2.3", flags="readonly", keys="RO @2", tips="nondeterministic_output",
+    complexity="O(1)",
+)  # fmt: skip
+def object_refcount(s: Session, argv: Argv) -> Reply:
+    return None if s.db.find(argv[2]) is None else 1
+
+
+@command(
+    "OBJECT HELP", "Lists the subcommands.",
+    group="generic", since="6.2.0", flags="loading stale", complexity="O(1)",
+)  # fmt: skip
+def object_help(s: Session, argv: Argv) -> Reply:
+    return help_lines("OBJECT")
+
+
+def _is_lfu(s: Session) -> bool:
+    return str(s.engine.settings["maxmemory-policy"]).endswith("lfu")

@@ -1,0 +1,83 @@
+"""Where engine and webhooks meet: each knows only functions of the other, and they are tied together here.
+
+The engine asks the matcher at every write, hands positions out and carries the changes of a tick; a full webhook
+with OVERFLOW reject refuses writes before anything has changed. While no webhook is enabled the engine has no
+interest in changes, and databases that nobody observes cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from ferrite_hooks.engine.command import Argv, Command
+from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.webhooks.desk import Note, Post, Seams
+from ferrite_hooks.webhooks.manager import Manager
+from ferrite_hooks.webhooks.model import Change, Overflow
+
+if TYPE_CHECKING:
+    from ferrite_hooks.engine.engine import Engine
+    from ferrite_hooks.engine.session import Session
+
+
+def seams(
+    engine: Engine,
+    *,
+    post: Post,
+    notes: Callable[[list[Note]], object],
+    soon: Callable[[Callable[[], None]], object],
+) -> Seams:
+    """What the engine can do for a Manager; the rest (journal id, history) is the app's to set."""
+
+    def next_position() -> int:
+        engine.position += 1
+        return engine.position
+
+    def publish(change: Change) -> None:
+        engine.changes.append(change)
+        engine.on_pending()
+
+    return Seams(
+        clock=engine.clock,
+        at=engine.timers.at,
+        soon=soon,
+        post=post,
+        notes=notes,
+        next_position=next_position,
+        publish=publish,
+    )
+
+
+def attach(engine: Engine, manager: Manager) -> None:
+    """From now on the engine tells the manager what it wants to know, and WEBHOOK commands find it."""
+    engine.extensions["webhooks"] = manager
+    manager.on_change = lambda: listen(engine, manager)
+    listen(engine, manager)
+
+
+def listen(engine: Engine, manager: Manager) -> None:
+    """Definitions have changed: does anyone listen, may anyone refuse?"""
+    wanted = manager.matcher.match if manager.matcher.listening else None
+    if engine.interest != wanted:
+        engine.set_interest(wanted)
+    rejecting = [d for d in manager.registry if d.webhook.enabled and d.webhook.overflow is Overflow.REJECT]
+
+    def refuse(s: Session, command: Command, argv: Argv) -> None:
+        if any(delivery.full for delivery in rejecting):
+            queued = (s.queue or []) if command.name == "exec" else [(command, argv)]
+            for each, words in queued:
+                _refuse_write(manager, s, each, words)
+
+    engine.refuses = refuse if rejecting else None
+    engine.refresh()
+
+
+def _refuse_write(manager: Manager, s: Session, command: Command, argv: Argv) -> None:
+    if not command.writes:
+        return
+    keys: Iterable[bytes | None] = [argv[i] for i, _ in command.key_positions(argv)] or [None]
+    name = manager.refuses(s.db.index, command.events, keys)
+    if name is not None:
+        command.rejected += 1
+        raise ReplyError(f"WEBHOOKFULL the queue of webhook '{name}' is full, nothing was changed")

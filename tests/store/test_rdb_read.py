@@ -1,0 +1,352 @@
+"""What redis-server dumps and saves, read by us; and what nobody should have written."""
+
+import random
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rdb_forms import OLD_FORMS, as_read, payload, raw, stream_as_read, strings
+
+from ferrite_hooks.store.crc64 import crc64
+from ferrite_hooks.store.packed import RdbError, encode_listpack
+from ferrite_hooks.store.rdb_read import EmptyError, PayloadError, RdbFile, load_value
+from ferrite_hooks.store.rdb_text import length
+from ferrite_hooks.values.collections import Hash, List, Set
+from ferrite_hooks.values.stream import UNKNOWN, Group, Stream, format_id
+from ferrite_hooks.values.zset import ZSet
+
+
+@pytest.fixture
+def server(redis_port: int) -> Iterator["redis.Redis[bytes]"]:
+    client = redis.Redis(port=redis_port, protocol=2)
+    client.flushall()
+    yield client
+    client.close()
+
+
+def plain(value: Any) -> Any:
+    """A value of ours in the form of `as_read`, but for streams."""
+    if isinstance(value, Hash):
+        return "hash", dict(value)
+    if isinstance(value, List):
+        return "list", list(value)
+    if isinstance(value, Set):
+        return "set", set(value)
+    if isinstance(value, ZSet):
+        return "zset", value.scores
+    assert isinstance(value, bytes)
+    return "string", value
+
+
+def entries_of(stream: Stream) -> list[Any]:
+    return [
+        [format_id(id), list(fields)]
+        for node in stream.nodes
+        for id, fields in zip(node.ids, node.entries, strict=True)
+    ]
+
+
+def fill(server: Any, seed: int = 1) -> None:
+    """Keys of every type in every encoding that redis-server 7.0 has."""
+    rng = random.Random(seed)
+    blob = rng.randbytes
+    for n, value in enumerate([b"", b"x", b"0", b"-1", b"127", b"128", b"-32769", b"2147483647", b"2147483648",
+                               b"-9223372036854775808", b"007", b"1.5", blob(100), b"ab" * 5000, b"z" * 100_000,
+                               blob(70_000), bytes(300_000)]):  # fmt: skip
+        server.set(f"string:{n}", value)
+    server.rpush("list:small", "a", "", "1", "-100000", b"x" * 200, blob(70))
+    server.rpush(
+        "list:large", *[b"%d" % (n * 7919) for n in range(3000)], b"p" * 20_000, *[blob(900) for _ in range(30)]
+    )
+    server.sadd("set:int16", *range(-5, 100, 7))
+    server.sadd("set:int64", 1, 2**40, -(2**62))
+    server.sadd("set:text", "a", "b", "", b"\xff\x00", *range(600))
+    server.hset("hash:small", mapping={"f": "v", "g": "", "": "1", "n": "-42"})
+    server.hset("hash:large", mapping={f"field:{n}": blob(n % 80) for n in range(700)})
+    server.zadd("zset:small", {"a": 1, "b": -2.5, "c": float("inf"), "d": 1e300, "7": 3.14, "e": 0.1 + 0.2})
+    server.zadd("zset:large", {b"m%d" % n: n / 7 for n in range(500)})
+    fill_streams(server)
+
+
+def fill_streams(server: Any) -> None:
+    for n in range(1, 250):
+        server.execute_command("XADD", "stream:plain", f"{n}-{n % 3}", "a", n, "b", "x" * (n % 50))
+    for n in range(1, 120):
+        server.execute_command(
+            "XADD", "stream:groups", f"{10**12 + n}-1", *(["f", n] if n % 3 else ["g", "1", "", "y"])
+        )
+    for n in (1, 5, 6, 100, 119):
+        server.xdel("stream:groups", f"{10**12 + n}-1")
+    server.xtrim("stream:groups", maxlen=90, approximate=False)
+    for group in ("one", "two", "idle"):
+        server.xgroup_create("stream:groups", group, "0")
+    for consumer, count in (("alice", 10), ("bob", 5), ("alice", 3)):
+        server.xreadgroup("one", consumer, {"stream:groups": ">"}, count=count)
+    server.xreadgroup("two", "carol", {"stream:groups": ">"})
+    server.xack("stream:groups", "one", f"{10**12 + 40}-1")
+    server.xgroup_createconsumer("stream:groups", "idle", "nobody")
+    server.xadd("stream:empty", {"a": "b"}, id="5-5")
+    server.xdel("stream:empty", "5-5")
+    top = 2**64 - 1
+    server.execute_command("XADD", "stream:edge", "0-1", "a", "b")
+    server.execute_command("XADD", "stream:edge", f"{top}-{top - 1}", "a", "b")
+    server.execute_command("XGROUP", "CREATE", "stream:edge", "g", f"{top}-{top}")
+
+
+def check(server: Any, key: bytes, value: Any) -> None:
+    """That a value of ours is what the server has under `key`."""
+    if not isinstance(value, Stream):
+        assert plain(value) == as_read(server, key), key
+        return
+    entries, info = stream_as_read(server, key)
+    assert entries_of(value) == entries
+    assert info[b"length"] == value.length
+    assert info[b"last-generated-id"] == format_id(value.last_id)
+    assert info[b"max-deleted-entry-id"] == format_id(value.max_deleted_id)
+    assert info[b"entries-added"] == value.entries_added
+    assert info[b"recorded-first-entry-id"] == format_id(value.first_id)
+    groups = [dict(zip(group[::2], group[1::2], strict=True)) for group in info[b"groups"]]
+    assert {group[b"name"] for group in groups} == value.groups.keys()
+    for said in groups:
+        check_group(said, value.groups[said[b"name"]])
+
+
+def check_group(said: dict[bytes, Any], group: Group) -> None:
+    assert said[b"last-delivered-id"] == format_id(group.last_id)
+    assert said[b"entries-read"] == (None if group.entries_read == UNKNOWN else group.entries_read)
+    assert said[b"pending"] == [
+        [format_id(id), pending.consumer.name, pending.time, pending.count] for id, pending in group.pending.items()
+    ]
+    consumers = [dict(zip(consumer[::2], consumer[1::2], strict=True)) for consumer in said[b"consumers"]]
+    assert {c[b"name"]: c[b"seen-time"] for c in consumers} == {
+        name: consumer.seen_time for name, consumer in group.consumers.items()
+    }
+    for consumer in consumers:
+        owned = group.consumers[consumer[b"name"]].pending
+        assert [row[0] for row in consumer[b"pending"]] == [format_id(id) for id in owned]
+
+
+def test_what_redis_dumps_is_what_we_load(server: Any) -> None:
+    fill(server)
+    keys = server.keys()
+    assert len(keys) > 25
+    encodings = {server.object("encoding", key) for key in keys}
+    assert len(encodings) == 9, encodings
+    for key in keys:
+        check(server, key, load_value(server.dump(key)))
+
+
+def test_what_redis_saves_is_what_we_read(server: Any) -> None:
+    fill(server)
+    server.pexpireat("string:1", 33_000_000_000_000)
+    server.execute_command("FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() end)")
+    server.select(9)
+    server.set("elsewhere", "9")
+    server.select(0)
+    server.save()
+    path = Path(server.config_get("dir")["dir"]) / "dump.rdb"
+    try:
+        with RdbFile(path) as rdb:
+            assert rdb.aux[b"redis-ver"].startswith(b"7.")
+            entries = list(rdb.entries())
+            assert [f.partition(b"\n")[0] for f in rdb.functions] == [b"#!lua name=l"]
+    finally:
+        server.execute_command("FUNCTION", "FLUSH")
+    assert (9, b"elsewhere", b"9", 0) in entries
+    found = {entry.key: entry for entry in entries if entry.db == 0}
+    assert found.keys() == set(server.keys())
+    for key, entry in found.items():
+        check(server, key, entry.value)
+        assert entry.expire_at == (33_000_000_000_000 if key == b"string:1" else 0)
+
+
+@pytest.mark.parametrize("form", OLD_FORMS)
+def test_old_forms_as_redis_reads_them(server: Any, form: str) -> None:
+    kind, body, known = OLD_FORMS[form]
+    value = load_value(payload(kind, body))
+    if known:
+        server.restore("k", 0, payload(kind, body))
+        assert plain(value) == as_read(server, "k")
+    else:
+        assert plain(value) == ("set", {b"a", b"b", b"5"})
+
+
+def test_old_streams_get_the_counters_they_lack(server: Any) -> None:
+    fill_streams(server)
+    dumped = server.dump("stream:groups")
+    original = load_value(dumped)
+    # Form 3 has one more time for each consumer; form 1 lacks what form 2 added.
+    node = bytes(16)[:-1] + b"\1"
+    listpack = raw(encode_listpack([2, 0, 1, b"f", 0, 2, 0, 0, b"v", 4, 2, 1, 0, b"w", 4]))
+    head = length(1) + raw(node) + listpack + length(2) + length(1) + length(1)
+    group = length(1) + strings([b"g"]) + length(0) + length(1)
+    pel = length(1) + node + struct.pack("<q", 7) + length(3)
+    consumer = length(1) + strings([b"c"]) + struct.pack("<q", 8)
+    owned = length(1) + node
+    old = payload(15, head + group + pel + consumer + owned)
+    server.restore("old", 0, old)
+    check(server, b"old", load_value(old))
+    newer = length(0) + length(1) + length(0) + length(0) + length(2)
+    new = payload(21, head + newer + group + length(1) + pel + consumer + struct.pack("<q", -1) + owned, 11)
+    stream = load_value(new)
+    assert entries_of(stream) == entries_of(load_value(old)) == [[b"0-1", [b"f", b"v"]], [b"1-1", [b"f", b"w"]]]
+    assert stream.groups[b"g"].consumers[b"c"].active_time == -1
+    assert stream.groups[b"g"].pending[1].time == 7
+    assert original.groups.keys() == {b"one", b"two", b"idle"}
+
+
+# --- what is refused ---
+
+
+def test_a_wrong_version_or_checksum_is_told_apart_from_bad_data() -> None:
+    good = payload(0, strings([b"hello"]))
+    assert load_value(good) == b"hello"
+    for bad in (b"", good[:9], good[:-1], good + b"x", b"\1" + good[1:], payload(0, strings([b"x"]), 13)):
+        with pytest.raises(PayloadError):
+            load_value(bad)
+    with pytest.raises(RdbError, match="more behind") as caught:
+        load_value(payload(0, strings([b"hello", b"more"])))
+    assert not isinstance(caught.value, PayloadError)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "what"),
+    [
+        (2, length(2) + strings([b"a", b"a"]), "twice"),
+        (4, length(2) + strings([b"a", b"1", b"a", b"2"]), "twice"),
+        (5, length(1) + strings([b"a"]) + struct.pack("<d", float("nan")), "not a number"),
+        (3, length(1) + strings([b"a"]) + b"\xfd", "not a number"),
+        (3, length(1) + strings([b"a"]) + b"\x031_0", "no number"),
+        (13, raw(encode_listpack([b"f"])), "ziplist"),
+        (16, raw(encode_listpack([b"f", b"v", b"g"])), "lacks a value"),
+        (17, raw(encode_listpack([b"m", b"x"])), "no number"),
+        (17, raw(encode_listpack([b"m"])), "lacks a value"),
+        (18, length(1) + length(3) + strings([b"a"]), "unknown form"),
+        (1, b"\x81" + b"\xff" * 8, "more elements than there is data"),
+        (0, b"\x81" + b"\xff" * 8, "cut short"),
+        (0, b"\xc3" + length(5) + b"\x81" + b"\xff" * 8 + b"abcde", "longer than it can be"),
+        (0, b"\xc4", "unknown encoding"),
+        (0, b"\x82", "unknown encoding"),
+        (1, b"\xc0\1", "should"),
+        (7, b"", "module"),
+        (24, b"", "time to live"),
+        (99, b"", "not known"),
+    ],
+)
+def test_bad_data_is_named(kind: int, body: bytes, what: str) -> None:
+    with pytest.raises(RdbError, match=what):
+        load_value(payload(kind, body))
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, 14, 18])
+def test_empty_collections_are_told_apart(kind: int) -> None:
+    with pytest.raises(EmptyError):
+        load_value(payload(kind, length(0)))
+
+
+def payloads(server: Any) -> list[bytes]:
+    fill(server)
+    dumps = [server.dump(key) for key in server.keys("*")]
+    return [d for d in dumps if len(d) < 20_000] + [payload(kind, body) for kind, body, _ in OLD_FORMS.values()]
+
+
+def test_damaged_payloads_end_in_a_value_or_an_error(server: Any) -> None:
+    """With a right checksum, so that the damage gets as far as it can."""
+    rng = random.Random(5)
+    for good in payloads(server):
+        kind, body = good[0], good[1:-10]
+        for _ in range(60):
+            damaged = bytearray(body)
+            for _ in range(rng.randint(1, 3)):
+                at = rng.randrange(len(damaged)) if rng.random() < 0.5 else rng.randrange(min(len(damaged), 30))
+                damaged[at] = rng.choice((0, 1, 0x3F, 0x40, 0x80, 0x81, 0xC3, 0xFE, 0xFF, rng.randrange(256)))
+            cut = len(damaged) if rng.random() < 0.7 else rng.randrange(len(damaged))
+            try:
+                load_value(payload(kind, bytes(damaged[:cut])))
+            except RdbError:
+                pass
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 25), st.binary(max_size=80))
+def test_arbitrary_payloads_end_in_a_value_or_an_error(kind: int, body: bytes) -> None:
+    try:
+        load_value(payload(kind, body))
+    except RdbError:
+        pass
+
+
+# --- files ---
+
+
+def rdb(*parts: bytes, version: int = 10, check: int | None = None) -> bytes:
+    data = b"REDIS%04d" % version + b"".join(parts)
+    return data + struct.pack("<Q", crc64(data) if check is None else check) if version >= 5 else data
+
+
+KEY = b"\0" + strings([b"k", b"v"])
+
+
+def read(tmp_path: Path, data: bytes) -> tuple[RdbFile, list[Any]]:
+    path = tmp_path / "file.rdb"
+    path.write_bytes(data)
+    with RdbFile(path) as file:
+        return file, list(file.entries())
+
+
+def test_everything_beside_the_keys_is_read_or_skipped(tmp_path: Path) -> None:
+    module = b"\xf7" + length(5) + length(2) + length(1) + length(1) + length(9) + length(3) + bytes(4)
+    module += length(4) + bytes(8) + length(5) + strings([b"text"]) + length(0)
+    file, entries = read(
+        tmp_path,
+        rdb(
+            b"\xfa" + strings([b"ferrite-frame", b"17"]), module, b"\xfe\x03", b"\xfb\x05\x01",
+            b"\xf4" + length(1) * 3, b"\xfd" + struct.pack("<I", 9), b"\xf8\x05", KEY, b"\xf9\x05", KEY,
+            b"\xfc" + struct.pack("<q", -5), KEY, b"\x02" + strings([b"empty"]) + length(0),
+            b"\xfa" + strings([b"late", b"1"]), b"\xff",
+        ),
+    )  # fmt: skip
+    assert entries == [(3, b"k", b"v", 9000), (3, b"k", b"v", 0), (3, b"k", b"v", 1)]
+    assert file.aux == {b"ferrite-frame": b"17", b"late": b"1"}
+    assert file.skipped == 1
+
+
+def test_aux_fields_at_the_head_are_there_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "file.rdb"
+    path.write_bytes(rdb(b"\xfa" + strings([b"ferrite-frame", b"17"]), KEY, b"\xff"))
+    with RdbFile(path) as file:
+        assert file.aux == {b"ferrite-frame": b"17"}
+
+
+def test_versions_and_checksums(tmp_path: Path) -> None:
+    for version in (1, 4, 5, 12):
+        assert read(tmp_path, rdb(KEY, b"\xff", version=version))[1] == [(0, b"k", b"v", 0)]
+    assert read(tmp_path, rdb(KEY, b"\xff", check=0))[1] == [(0, b"k", b"v", 0)]
+    for data, what in [
+        (rdb(KEY, b"\xff", version=13), "reads up to 12"),
+        (rdb(KEY, b"\xff", check=1), "checksum is wrong"),
+        (b"", "is empty"),
+        (b"REDIS", "no RDB file"),
+        (b"PNG.." * 10, "no RDB file"),
+        (rdb(KEY, b"\xff")[:-1], "checksum is wrong"),
+        (b"REDIS0010\xff", "checksum is wrong"),
+        (b"REDIS0003", "file.rdb: "),
+        (b"REDIS0003\xfe", "cut short"),
+        (rdb(KEY), "cut short"),
+        (rdb(b"\xf0"), "unknown part"),
+        (rdb(b"\x07" + strings([b"mine"])), "key b'mine': a value belongs to a module"),
+    ]:
+        with pytest.raises(RdbError, match=what):
+            read(tmp_path, data)
+
+
+def test_every_cut_of_a_file_is_an_error(tmp_path: Path) -> None:
+    whole = rdb(b"\xfa" + strings([b"a", b"b"]), KEY, b"\xff", version=4)
+    for size in range(len(whole)):
+        with pytest.raises(RdbError):
+            read(tmp_path, whole[:size])
