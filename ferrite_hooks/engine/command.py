@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 Argv = list[bytes]
 Handler = Callable[["Session", Argv], Reply]
 
-_ACCESS = {"RO", "RW", "OW", "RM"}
+_ACCESS = {"RO", "RW", "OW", "RM", "not_key"}
 _GROUP_CATEGORIES = {
     "string": "string", "bitmap": "bitmap", "list": "list", "set": "set", "sorted-set": "sortedset", "hash": "hash",
     "hyperloglog": "hyperloglog", "geo": "geo", "stream": "stream", "transactions": "transaction",
-    "scripting": "scripting", "connection": "connection", "pubsub": "pubsub", "generic": "keyspace",
+    "scripting": "scripting", "connection": "connection", "pubsub": "", "generic": "keyspace",
     "server": "", "cluster": "", "sentinel": "", "webhook": "webhook",
 }  # fmt: skip
 FLAGS = frozenset({
