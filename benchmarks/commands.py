@@ -36,7 +36,9 @@ def measure(rounds: int = 3, value: str = "xxx") -> Table:
         for name in COMMANDS:
             table[name] = {}
             for pipeline in PIPELINES:
-                pairs = [(rate(theirs, name, pipeline, value), rate(ours, name, pipeline, value)) for _ in range(rounds)]
+                pairs = [
+                    (rate(theirs, name, pipeline, value), rate(ours, name, pipeline, value)) for _ in range(rounds)
+                ]
                 ratio = median(b / a for a, b in pairs)
                 table[name][pipeline] = (median(a for a, _ in pairs), median(b for _, b in pairs), ratio)
     return table

@@ -163,6 +163,7 @@ class Receiver:
         self.default = Reply()
         self.fail_rate = 0.0
         self.failure = Reply(500, body=b"by chance")
+        self.on_answer: Callable[[Received, Reply], object] = lambda request, reply: None
         self.on_accept = ""
         self.on_head = ""
         self.port = 0
@@ -254,6 +255,7 @@ class Receiver:
             self.requests.append(request)
             self._arrived.notify_all()
         reply = self._reply(path)
+        self.on_answer(request, reply)
         if reply.delay:
             await asyncio.sleep(reply.delay)
         if reply.fault:

@@ -3,15 +3,5 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from ferrite_hooks.commands import (  # noqa: F401
-    config,
-    hashes,
-    introspection,
-    lcs,
-    lists,
-    scan,
-    strings,
-)
-
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

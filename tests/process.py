@@ -1,0 +1,82 @@
+"""A real server process on loopback, for tests that cross the wire or pull the plug."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import redis
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """`ferrite-hooks` on free ports; its data stays in `directory` over `kill` and `start`."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.directory = directory
+        self.options = options
+        self.port = free_port()
+        self.metrics_port = free_port()
+        self.log_path = directory.with_name(directory.name + ".log")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> ServerProcess:
+        words = [sys.executable, "-m", "ferrite_hooks", "--port", str(self.port), "--bind", "127.0.0.1",
+                 "--metrics-port", str(self.metrics_port), "--dir", str(self.directory), *self.options]  # fmt: skip
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with redis.Redis(port=self.port, socket_timeout=5) as client:
+                    if client.info("persistence")["loading"] == 0:
+                        return self
+            except redis.exceptions.AuthenticationError:
+                return self
+            except (redis.ConnectionError, redis.TimeoutError):
+                pass
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the server did not start:\n{self.log()}")
+            time.sleep(0.02)
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        """SIGTERM. Returns the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server did not stop:\n{self.log()}") from None
+
+    def client(self, **options: object) -> redis.Redis:
+        return redis.Redis(port=self.port, **options)  # type: ignore[arg-type]
+
+    def __enter__(self) -> ServerProcess:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
