@@ -14,7 +14,7 @@ from ferrite_hooks.resp.encoder import encode2, encode3
 from ferrite_hooks.resp.reply import Reply, Several
 
 if TYPE_CHECKING:
-    from ferrite_hooks.engine.acl import User
+    from ferrite_hooks.engine.acl_rules import User
     from ferrite_hooks.engine.blocking import Wait
     from ferrite_hooks.engine.command import Argv, Command
     from ferrite_hooks.engine.engine import Engine
