@@ -108,8 +108,9 @@ def serve_ready(engine: Engine) -> None:
             db = engine.databases[index]
             for s in list(db.blocked.get(key, ())):
                 wait, pending = s.blocked, s.blocked_call
-                if wait is None or pending is None:
+                if wait is None or pending is None or (key not in db.data and not wait.strict):
                     continue
+                pending[0].calls -= 1  # its first call was counted
                 try:
                     reply = call(s, *pending)
                 except ReplyError as error:

@@ -119,7 +119,7 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
     if s.queue is not None and "no_multi" in flags:
         _reject(command, errors.NO_MULTI)
     if not s.user.unrestricted and not s.internal:
-        s.user.check(s, command, argv)
+        s.engine.acl.check(s, command, argv)
     queues = s.queue is not None and command.name not in _NOT_QUEUED
     if engine.over_memory is not None and ("denyoom" in flags or queues) and engine.over_memory():
         _reject(command, errors.OOM)

@@ -91,6 +91,10 @@ def _slowlog(engine: Engine, value: int) -> None:
     engine.refresh()
 
 
+def _password(engine: Engine, value: str) -> None:
+    engine.acl.require_password(value)
+
+
 def _notify(engine: Engine, value: str) -> None:
     engine.notify_flags = notify_flags(value)
     engine.observe_all()
@@ -98,6 +102,7 @@ def _notify(engine: Engine, value: str) -> None:
 
 # what a new value means to a running engine; families add their own rows
 APPLY: dict[str, Callable[[Engine, Any], None]] = {
+    "requirepass": _password,
     "slowlog-log-slower-than": _slowlog,
     "notify-keyspace-events": _notify,
 }
