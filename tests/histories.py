@@ -55,6 +55,7 @@ def replay(history: History) -> None:
     """See above. Commands are run in small groups by one client; errors are part of a history."""
     harness, copy = Harness(), Harness()
     harness.capture_all()
+    harness.client.session.deny_blocking = True
     for words in history:
         before = contents(harness)
         run_watched(harness, harness.client, words, before)

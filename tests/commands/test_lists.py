@@ -125,6 +125,12 @@ COMMANDS = st.one_of(
     st.tuples(st.just("BLMPOP"), st.just(0), st.just(1), st.just("s"), SIDES),
     st.tuples(st.just("SET"), st.just("s"), ELEMENTS),
 )
+BLOCKING = st.one_of(
+    st.tuples(st.sampled_from(["BLPOP", "BRPOP"]), KEYS, KEYS, st.just(0)),
+    st.tuples(st.just("BLMOVE"), KEYS, KEYS, SIDES, SIDES, st.just(0)),
+    st.tuples(st.just("BRPOPLPUSH"), KEYS, KEYS, st.just(0)),
+    st.tuples(st.just("BLMPOP"), st.just(0), st.just(2), KEYS, KEYS, SIDES),
+)
 TRIMS = st.tuples(st.just("LTRIM"), KEYS, INDEXES, INDEXES)
 
 
@@ -141,7 +147,7 @@ def test_random_histories_with_trims(redis_port: int, history: list[tuple[Word, 
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.lists(st.one_of(PUSHES, TRIMS, COMMANDS), max_size=25))
+@given(st.lists(st.one_of(PUSHES, TRIMS, COMMANDS, BLOCKING), max_size=25))
 def test_effects_replay_and_events_are_declared(history: list[tuple[Word, ...]]) -> None:
     replay([("SET", "s", "v"), *history])
 
