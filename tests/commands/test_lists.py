@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, Pair, Word
 
-from ferrite_hooks.values.collections import List
 from ferrite_hooks.values.encoding import encoding
 
 NAMES = (
@@ -217,31 +216,6 @@ def test_lmpop_is_replicated_as_a_pop(harness: Harness, client: Client) -> None:
     harness.effects()
     client("LMPOP", 2, "none", "l", "RIGHT", "COUNT", 10)
     assert harness.effects() == [[b"RPOP", b"l", b"2"]]
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(st.sampled_from([b"a", b"b"]), max_size=40), st.data())
-def test_list_value(elements: list[bytes], data: st.DataObject) -> None:
-    start = data.draw(st.integers(0, len(elements)))
-    stop = data.draw(st.integers(start, len(elements)))
-    assert List(elements).span(start, stop) == elements[start:stop]
-    kept = List(elements)
-    kept.keep(start, stop)
-    assert list(kept) == elements[start:stop]
-    count = data.draw(st.integers(0, elements.count(b"a")))
-    for left in (True, False):
-        dropped, expected = List(elements), elements if left else elements[::-1]
-        dropped.drop(b"a", count, left)
-        expected = list(expected)
-        for _ in range(count):
-            expected.remove(b"a")
-        assert list(dropped) == (expected if left else expected[::-1])
-
-
-def test_span_far_from_both_ends() -> None:
-    value = List(b"%d" % i for i in range(5000))
-    assert value.span(2500, 2503) == [b"2500", b"2501", b"2502"]
-    assert value.span(4000, 4900) == [b"%d" % i for i in range(4000, 4900)]
 
 
 def test_encoding_grows_at_the_limit_and_shrinks_at_half(harness: Harness, client: Client) -> None:
