@@ -86,7 +86,6 @@ class App:
         self._equip_engine()
         if self.config.webhooks.enabled:
             self.outlet = Outlet(self.config, self.engine, self.tick)
-            self.engine.extensions["webhooks"] = self.outlet.manager
         try:
             if self.outlet is not None:
                 self.outlet.check_tls()
@@ -123,8 +122,11 @@ class App:
         engine.settings = initial(flat(self.config))
         for name, value in engine.settings.items():
             change(engine, name, value)
-        if server.requirepass:
-            engine.acl.require_password(server.requirepass)
+        if server.aclfile:
+            try:
+                engine.acl.load(server.aclfile)
+            except ReplyError as error:
+                raise StartError(error.text.removeprefix("ERR ")) from None
         host = engine.host
         host.run_id = secrets.token_hex(20)
         host.port, host.tls_port = server.port, server.tls_port

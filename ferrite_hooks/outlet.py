@@ -12,25 +12,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from ferrite_hooks.config import Config
 from ferrite_hooks.config_keys import Webhooks as WebhooksConfig
-from ferrite_hooks.engine.command import Argv, Command
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.engine.session import Session
-from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.engine.webhooks import attach, seams
 from ferrite_hooks.metrics import WebhookCollector
 from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store.journal import Journal
-from ferrite_hooks.webhooks.desk import Seams, Settings, posting
+from ferrite_hooks.webhooks.desk import Settings, posting
 from ferrite_hooks.webhooks.guard import Rules, check_url
 from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.manager import Manager
-from ferrite_hooks.webhooks.model import Backoff, Change, Outcome, Overflow, Request, Tls, Webhook
+from ferrite_hooks.webhooks.model import Backoff, Outcome, Overflow, Request, Tls, Webhook
 from ferrite_hooks.webhooks.options import Limits
+from ferrite_hooks.webhooks.payload import event_id
 from ferrite_hooks.webhooks.send import Sender, load_tls
 
 log = logging.getLogger("ferrite_hooks.webhooks")
@@ -54,22 +54,13 @@ class Outlet:
             self._history_path: Path | None = Path(config.server.dir) / "history.sqlite"
         else:
             self._history_path = None
-        self._seams = Seams(
-            clock=engine.clock,
-            at=engine.timers.at,
-            soon=tick.loop.call_soon,
-            post=posting(self._post),
-            notes=tick.note,
-            next_position=self._next_position,
-            publish=self._publish,
-        )
+        self._seams = seams(engine, post=posting(self._post), notes=tick.note, soon=tick.loop.call_soon)
         self.manager = Manager(
             self._seams,
             _settings(config.webhooks),
             self._limits(config),
             defaults=_defaults(config.webhooks),
         )
-        self.manager.on_change = self._definitions_changed
 
     # -- start and stop
     # ----------------------------------------------------------------------------------------
@@ -97,14 +88,15 @@ class Outlet:
                 self._history_path,
                 lambda: self._engine.clock.now,
                 self._engine.timers.at,
+                partial(event_id, self._seams.journal_id),
                 max_rows=queue.history_rows,
                 max_age_ms=queue.history_ms,
             )
-            self._seams.attempt = self.history.add
             self.manager.history = self.history
+            self._seams.attempt = self.history.add
         self._tick.accept = self.manager.accept
         position = self.manager.start()
-        self._definitions_changed()
+        attach(self._engine, self.manager)
         return position
 
     async def stop(self, grace_seconds: float) -> None:
@@ -152,30 +144,6 @@ class Outlet:
             self._sender = Sender(_rules(self._config), self._tls(), max_connections=limit)
         return await self._sender.post(request)
 
-    def _next_position(self) -> int:
-        self._engine.position += 1
-        return self._engine.position
-
-    def _publish(self, change: Change) -> None:
-        self._engine.changes.append(change)
-        self._engine.on_pending()
-
-    def _definitions_changed(self) -> None:
-        manager, engine = self.manager, self._engine
-        engine.set_interest(manager.matcher.match if manager.matcher.listening else None)
-        rejecting = any(d.webhook.overflow is Overflow.REJECT for d in manager.registry)
-        engine.refuses = self._refuse if rejecting else None
-        engine.refresh()
-
-    def _refuse(self, s: Session, command: Command, argv: Argv) -> None:
-        """Refuses a write that would fire a full webhook with OVERFLOW reject."""
-        if not self.manager.rejecting():
-            return
-        keys: list[bytes | None] = [argv[i] for i, _ in command.key_positions(argv)] or [None]
-        name = self.manager.refuses(s.db.index, command.events, keys)
-        if name is not None:
-            raise ReplyError(f"WEBHOOKFULL the queue of webhook '{name}' is full; nothing was changed")
-
     def _tls(self) -> Tls:
         security = self._config.security
         return Tls(security.verify_ssl, security.ca_file, security.client_cert_file, security.client_key_file)
@@ -197,6 +165,8 @@ def _settings(config: WebhooksConfig) -> Settings:
         max_dead=config.queue.max_dead,
         disable_after_ms=config.delivery.disable_after_ms,
         backoff_multiplier=config.delivery.backoff_multiplier,
+        jitter=config.delivery.jitter,
+        circuit_failures=config.delivery.circuit_failures,
         max_value_bytes=config.max_value_bytes,
     )
 

@@ -101,7 +101,7 @@ def _packed(item: bytes) -> int:
     return size + (2 if size < 16383 else 3 if size < 2097151 else 4 if size < 268435455 else 5)
 
 
-def _signed(delta: int) -> int:
+def signed(delta: int) -> int:
     """A difference of two unsigned 64-bit numbers as the int64 that C makes of it."""
     return ((delta + (1 << 63)) & U64) - (1 << 63)
 
@@ -141,7 +141,7 @@ class Node:
             self.size += sum(map(_packed, fields)) + _packed_int(count) + _packed_int(2 * count + 4)
         ms = (id >> 64) - (self.master >> 64)
         seq = (id & U64) - (self.master & U64)
-        self.size += 2 + _packed_int(_signed(ms)) + _packed_int(_signed(seq))
+        self.size += 2 + _packed_int(signed(ms)) + _packed_int(signed(seq))
         self.ids.append(id)
         self.entries.append(fields)
         self.last = id

@@ -191,9 +191,9 @@ class Delivery:
                 webhook, event.change, outside.journal_id, coalesced=event.coalesced, max_value_bytes=limit
             )
             name = wide_name(event.change.event)
-        id = delivery_id(outside.journal_id, webhook.serial, positions)
+        parcel.id = parcel.id or delivery_id(outside.journal_id, webhook.serial, positions)
         return Request(
-            webhook.url, headers_for(webhook, id, name, parcel.attempt, body, now), body, webhook.timeout_ms
+            webhook.url, headers_for(webhook, parcel.id, name, parcel.attempt, body, now), body, webhook.timeout_ms
         )
 
     # -- what came of it ---------------------------------------------------------------------------------------
@@ -210,13 +210,11 @@ class Delivery:
         if final:
             decision = Dead(outcome.error)
         status, next_at = _STATUS[type(decision)], decision.at if isinstance(decision, RetryAt) else 0
+        error = "" if outcome.delivered else describe(outcome)
+        body = outcome.body[: settings.history_body_bytes]
         outside.attempt(
-            self.webhook.serial,
-            delivery_id(outside.journal_id, self.webhook.serial, parcel.positions),
-            [event_id(outside.journal_id, position) for position in parcel.positions],
-            parcel.events[0].change.key, parcel.attempt, status, outcome.status, outcome.latency_ms,
-            "" if outcome.delivered else describe(outcome),
-            outcome.body[: settings.history_body_bytes], now, next_at,
+            self.webhook.serial, parcel.id, parcel.positions, parcel.events[0].change.key, parcel.attempt,
+            status, outcome.status, outcome.latency_ms, error, body, now, next_at,
         )  # fmt: skip
         if isinstance(decision, Ack):
             self._delivered(parcel, now)
@@ -285,8 +283,11 @@ class Delivery:
         self._leave(parcel)
         for change in changes:
             self.bury(DeadLetter(change, now, parcel.attempt, decision.reason, outcome.status))
-        ids = [event_id(self.desk.outside.journal_id, change.position) for change in changes]
-        self.tell("webhook.delivery.exhausted", self, {"events": ids, "reason": decision.reason})
+        # Nobody is told of events that tell of webhooks, or two failing ones would go on about each other.
+        lost = [change for change in changes if not change.event.startswith("webhook.")]
+        if lost:
+            ids = [event_id(self.desk.outside.journal_id, change.position) for change in lost]
+            self.tell("webhook.delivery.exhausted", self, {"events": ids, "reason": decision.reason})
 
     def _leave(self, parcel: Parcel) -> None:
         self.queue.finish(parcel)

@@ -23,8 +23,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ferrite_hooks.clock import Clock
@@ -77,7 +78,7 @@ class Seams:
     notes: Callable[[list[Note]], object]  # takes notes for the journal's next append
     next_position: Callable[[], int]
     publish: Callable[[Any], object]  # takes a Change of our own for the journal; it comes back through accept()
-    journal_id: str = "00000000"
+    journal_id: str = field(default_factory=lambda: secrets.token_hex(4))  # of ids; without a journal, of this run
     random: Callable[[], float] = random.random
     attempt: Attempt = lambda *columns: None
     is_admin: Callable[[str], bool] = lambda user: user == "default"  # sees every user's webhooks

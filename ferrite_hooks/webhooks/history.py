@@ -49,7 +49,7 @@ CREATE INDEX IF NOT EXISTS deliveries_by_time ON deliveries (at);
 
 
 class Row(NamedTuple):
-    """One request. The columns of `History.add`, behind the row's own id."""
+    """One request, as the table has it."""
 
     id: int
     webhook: int
@@ -74,17 +74,19 @@ class History:
         path: Path,
         now_ms: Callable[[], int],
         later: Callable[[int, Callable[[], None]], object],
+        event_id: Callable[[int], str],
         *,
         max_rows: int = 100_000,
         max_age_ms: int = 7 * 86_400_000,
     ) -> None:
-        """`later(unix ms, callback)` is the loop's timer."""
+        """`later(unix ms, callback)` is the loop's timer, `event_id` names the event at a position."""
         self.lost = 0  # rows that could not be written
         self.max_rows = max_rows
         self.max_age_ms = max_age_ms
         self._path = path
         self._now_ms = now_ms
         self._later = later
+        self._event_id = event_id
         self._rows: list[tuple[Any, ...]] = []
         self._flushing = False
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -97,13 +99,14 @@ class History:
     # -- in the loop -------------------------------------------------------------------------------------------
 
     def add(
-        self, webhook: int, delivery: str, events: list[str], key: bytes | None, attempt: int, status: str,
+        self, webhook: int, delivery: str, positions: list[int], key: bytes | None, attempt: int, status: str,
         http_status: int, latency_ms: float, error: str, body: bytes, at: int, next_attempt_at: int,
     ) -> None:  # fmt: skip
         """Keeps one row."""
         self._rows.append(
-            (webhook, delivery, events, key, attempt, status, http_status, latency_ms, error, body, at, next_attempt_at)
-        )
+            (webhook, delivery, positions, key, attempt, status, http_status, latency_ms, error, body, at,
+             next_attempt_at)
+        )  # fmt: skip
         if len(self._rows) >= FLUSH_ROWS:
             self.flush()
         elif not self._flushing:
@@ -186,7 +189,7 @@ class History:
             db.executemany(
                 "INSERT INTO deliveries (webhook, delivery, events, key, attempt, status, http_status, latency_ms,"
                 " error, body, at, next_attempt_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                [(*row[:2], json.dumps(row[2]), *row[3:]) for row in rows],
+                [(*row[:2], json.dumps([self._event_id(p) for p in row[2]]), *row[3:]) for row in rows],
             )
             self._since_prune += len(rows)
             if self._since_prune >= min(PRUNE_EVERY, max(self.max_rows // 10, 1)):

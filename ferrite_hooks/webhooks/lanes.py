@@ -39,18 +39,16 @@ class Pending:
 class Parcel:
     """What goes out in one request: one event, or a batch of one lane's first events; the same at every retry."""
 
-    __slots__ = ("attempt", "due", "events", "probe", "spent")
+    __slots__ = ("attempt", "due", "events", "id", "positions", "probe", "spent")
 
     def __init__(self, events: list[Pending]) -> None:
         self.events = events
+        self.positions = [event.change.position for event in events]
+        self.id = ""  # of the delivery, once it has been made
         self.attempt = 0  # requests so far
         self.spent = 0  # those of them that count against the retries: not the probes of an open circuit
         self.probe = False
         self.due = 0  # unix ms of the next attempt, while it waits for that
-
-    @property
-    def positions(self) -> list[int]:
-        return [event.change.position for event in self.events]
 
     @property
     def whole(self) -> bool:

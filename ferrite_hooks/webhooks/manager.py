@@ -30,7 +30,7 @@ from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.lanes import SENT, Parcel, Pending
 from ferrite_hooks.webhooks.match import Matcher, MayRead
 from ferrite_hooks.webhooks.model import Change, Outcome, Webhook
-from ferrite_hooks.webhooks.options import Limits, Parsed, Refusal, check_name, check_url, parse, read_secret
+from ferrite_hooks.webhooks.options import Limits, Parsed, Refusal, check_name, check_url, parse, read_secret, shown
 from ferrite_hooks.webhooks.payload import canonical_json, event_id
 from ferrite_hooks.webhooks.registry import Registry, to_plain
 from ferrite_hooks.webhooks.restore import Restoration, revive
@@ -124,10 +124,6 @@ class Manager:
                 if delivery is not None:
                     delivery.accept(change)
 
-    def rejecting(self) -> bool:
-        """Whether some webhook with OVERFLOW reject is full; only then `refuses` has to be asked."""
-        return any(delivery.full for delivery in self.registry)
-
     def refuses(self, db: int, events: Iterable[str], keys: Iterable[bytes | None]) -> str | None:
         """The name of a full webhook with OVERFLOW reject that would be told of one of these events of one of these
         keys; None if the write may go on."""
@@ -197,8 +193,7 @@ class Manager:
         """The webhook of this name, if the user `viewer` may see it. Raises Refusal."""
         delivery = self.registry.named(name.decode("utf-8", "replace"))
         if delivery is None or not self.visible(delivery, viewer):
-            shown = name[:128].decode("ascii", "backslashreplace")
-            raise Refusal(f"no such webhook '{shown}'")
+            raise Refusal(f"no such webhook '{shown(name.decode('utf-8', 'replace'))}'")
         return delivery
 
     def visible(self, delivery: Delivery, viewer: str) -> bool:
@@ -313,7 +308,7 @@ class Manager:
         match = _EVENT_ID.fullmatch(id)
         position = sum(_ALPHABET.index(c) << 5 * i for i, c in enumerate(reversed(match[1]))) if match else 0
         if not match or event_id(self.outside.journal_id, position) != id:
-            raise Refusal(f"no event id of this server: '{id[:64].encode('ascii', 'backslashreplace').decode()}'")
+            raise Refusal(f"no event id of this server: '{shown(id)}'")
         return position
 
     def find_in_journal(
@@ -338,7 +333,7 @@ class Manager:
         return found
 
     def requeue(self, delivery: Delivery, changes: Iterable[Change]) -> int:
-        """Queues changes once more, with their old ids, unless they are pending. Returns how many there was room for."""
+        """Queues changes once more, with their old ids, unless they are pending. Returns how many had room."""
         serial = delivery.webhook.serial
         pending = {event.change.position for event in delivery.queue.lanes}
         room = min(

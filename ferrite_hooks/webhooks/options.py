@@ -74,7 +74,7 @@ def parse(tokens: list[bytes], base: Webhook, limits: Limits, *, updating: bool 
         keyword = words.text("an option").upper()
         if keyword not in known:
             choices = " ".join(option for option in OPTIONS if option in known)
-            raise Refusal(f"unknown option '{_shown(keyword)}'; known are {choices}")
+            raise Refusal(f"unknown option '{shown(keyword)}'; known are {choices}")
         if keyword in seen and keyword not in REPEATABLE:
             raise Refusal(f"option {keyword} is given twice")
         words.option = keyword
@@ -118,11 +118,12 @@ class _Words:
         return found
 
     def refuse(self, expected: str, got: str) -> Refusal:
-        return Refusal(f"{self.option}: expected {expected}, got '{_shown(got)}'")
+        return Refusal(f"{self.option}: expected {expected}, got '{shown(got)}'")
 
 
-def _shown(text: str) -> str:
-    return text[:64].encode("ascii", "backslashreplace").decode()
+def shown(text: str) -> str:
+    """A client's text for an error: cut, and in printable ASCII."""
+    return ascii(text[:64])[1:-1]
 
 
 # (words, fields to change, definition before, limits, whether this is the option's first occurrence)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ferrite_hooks.webhooks.conditions import conditions_hold
@@ -182,7 +183,7 @@ class Restoration:
 
 def _one_behind_the_other(events: list[Pending]) -> bool:
     """Whether these are the first events of one lane."""
-    return events[0].before is None and all(a.after is b for a, b in zip(events, events[1:], strict=False))
+    return events[0].before is None and all(a.after is b for a, b in pairwise(events))
 
 
 _NOTES: dict[str, Callable[..., None]] = {

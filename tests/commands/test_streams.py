@@ -753,3 +753,18 @@ def test_help_names_every_subcommand(client: Client) -> None:
         lines = [text.text.decode() for text in client(container, "HELP")]
         assert lines[0] == f"{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
         assert len(lines) == 1 + 2 * count and lines[-2] == "HELP"
+
+
+def test_a_wait_is_counted_once_when_it_ends(harness: Harness, client: Client) -> None:
+    made = COMMANDS[b"xreadgroup"]
+    made.calls = made.failed = 0
+    first, second = harness.connect(), harness.connect()
+    client("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
+    first("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", ">")
+    second("XREADGROUP", "GROUP", "g", "c", "BLOCK", 10, "STREAMS", "s", ">")
+    assert (made.calls, made.failed) == (0, 0)
+    harness.advance(10)
+    assert (made.calls, made.failed) == (1, 0)
+    client("XGROUP", "DESTROY", "s", "g")
+    assert (made.calls, made.failed) == (2, 1)
+    assert harness.engine.errors == {"NOGROUP": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ferrite_hooks.store.frames import Frame
 from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.manager import Manager
 from ferrite_hooks.webhooks.model import Outcome, Request, Stage
+from ferrite_hooks.webhooks.payload import event_id
 
 DELIVERED = Outcome(Stage.STATUS, 200, 12.0, "", b"fine", "")
 FAILED = Outcome(Stage.STATUS, 500, 12.0, "", b"oops", "")
@@ -83,7 +85,8 @@ def hooks(harness: Harness) -> Hooks:
 
 @pytest.fixture
 def history(hooks: Hooks, tmp_path: Path) -> Iterator[History]:
-    made = History(tmp_path / "h.db", lambda: hooks.harness.clock.now, hooks.engine.timers.at)
+    ids = partial(event_id, hooks.manager.outside.journal_id)
+    made = History(tmp_path / "h.db", lambda: hooks.harness.clock.now, hooks.engine.timers.at, ids)
     hooks.manager.history = made
     hooks.manager.outside.attempt = made.add
     yield made
@@ -132,7 +135,8 @@ def test_update_pause_disable_delete(hooks: Hooks) -> None:
 
 
 def test_secrets_are_shown_once(hooks: Hooks) -> None:
-    made = hooks("WEBHOOK.CREATE", "w", URL, "SECRET", "GENERATE", "AUTH", "bearer", "t0ken", "HEADER", "X-Key", "h1dden")
+    private = ["AUTH", "bearer", "t0ken", "HEADER", "X-Key", "h1dden"]
+    made = hooks("WEBHOOK.CREATE", "w", URL, "SECRET", "GENERATE", *private)
     assert made["secret"].startswith("whsec_")
     rotated = hooks("WEBHOOK.ROTATE", "w", "OVERLAP", "60")
     assert rotated["secret"] not in ("", made["secret"])
@@ -192,6 +196,17 @@ def test_tenants_do_not_see_each_other(hooks: Hooks) -> None:
     assert bob("WEBHOOK.STATS")["total_webhooks"] == 0
     for words in (["INFO", "anns"], ["PAUSE", "anns"], ["TEST", "anns"], ["REPLAY", "anns", "DEAD"], ["STATS", "anns"]):
         assert "no such webhook" in hooks.refused(f"WEBHOOK.{words[0]}", *words[1:], by=bob)
+
+
+def test_a_rename_and_a_flush_are_one_event_each(hooks: Hooks) -> None:
+    hooks("WEBHOOK.CREATE", "w", URL, "PATTERN", "new:*", "EVENTS", "RENAME", "FLUSH")
+    hooks("SET", "old:1", "v")
+    hooks("RENAME", "old:1", "new:1")
+    body = hooks.answer()
+    assert (body["event"], body["key"], body["data"]["new_key"]) == ("RENAME", "old:1", "new:1")
+    hooks("FLUSHDB")
+    body = hooks.answer()
+    assert (body["event"], body["key"], hooks.flying) == ("FLUSH", None, [])
 
 
 def test_emit(hooks: Hooks) -> None:

@@ -317,17 +317,17 @@ def test_overflow(world: World, policy: str, kept: list[int]) -> None:
 def test_reject_asks_for_the_write_to_be_refused(world: World) -> None:
     hook = world.create(options="MAX_PENDING 2 OVERFLOW reject PATTERN k*")
     for _ in range(2):
-        assert not world.manager.rejecting()
+        assert not hook.full
         world.write("k")
         world.settle()
-    assert world.manager.rejecting()
+    assert hook.full
     assert world.manager.refuses(0, ("set", "del"), [b"other", b"k1"]) == "w"
     assert world.manager.refuses(0, ("set",), [b"other"]) is None
     world.write("k")  # an expiry cannot be refused
     world.settle()
     assert (len(hook.queue), hook.counters.dropped) == (3, 0)
     world.answer_all()
-    assert not world.manager.rejecting()
+    assert not hook.full
 
 
 def test_the_servers_bound_holds_for_all_together() -> None:

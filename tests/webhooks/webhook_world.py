@@ -46,7 +46,8 @@ class Sent:
 
     @property
     def events(self) -> list[Any]:
-        return self.json["events"] if "events" in self.json else [self.json]
+        found: list[Any] = self.json.get("events", [self.json])
+        return found
 
     @property
     def sequences(self) -> list[int]:
@@ -79,7 +80,7 @@ class World:
                 clock=self.clock, at=self._at, soon=self._soon.append,
                 post=lambda request, done: self.flying.append(Sent(request, done)),
                 notes=self._notes.extend, next_position=self.next_position, publish=self._changes.append,
-                random=lambda: self.random, attempt=lambda *columns: self.attempts.append(columns),
+                journal_id="00000000", random=lambda: self.random, attempt=lambda *columns: self.attempts.append(columns),
                 is_admin=lambda user: user in self.admins,
             ),
             self.settings, self.limits,
