@@ -122,8 +122,11 @@ class App:
         engine.settings = initial(flat(self.config))
         for name, value in engine.settings.items():
             change(engine, name, value)
-        if server.requirepass:
-            engine.acl.require_password(server.requirepass)
+        if server.aclfile:
+            try:
+                engine.acl.load(server.aclfile)
+            except ReplyError as error:
+                raise StartError(error.text.removeprefix("ERR ")) from None
         host = engine.host
         host.run_id = secrets.token_hex(20)
         host.port, host.tls_port = server.port, server.tls_port

@@ -253,7 +253,7 @@ class Encodings:
         "Node size of lists: entries, or -1 to -5 for 4 to 64 KiB",
         redis="list-max-listpack-size",
         live=True,
-        low=-5,
+        low=-(2**31),
     )
     set_max_intset_entries: int = _key(
         512, "Larger sets of integers are hashtable", redis="set-max-intset-entries", live=True, low=0

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from ferrite_hooks.commands.common import help_lines, integer
 from ferrite_hooks.commands.connection import client_attribute, client_name
-from ferrite_hooks.engine.blocking import unblock, unblock_with
+from ferrite_hooks.engine.blocking import unblock_with
+from ferrite_hooks.engine.client_info import describe, kind_of
 from ferrite_hooks.engine.command import Argv, command, container
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.pause import pause, unpause
@@ -133,8 +134,8 @@ def _listing(sessions: Iterable[Session]) -> Verbatim:
     return Verbatim("".join([describe(s) + "\n" for s in sessions]).encode("utf-8", "surrogateescape"))
 
 
-def kind_of(s: Session) -> str:
-    return "pubsub" if s.subscribed else "normal"
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _type(raw: bytes) -> str:
@@ -142,52 +143,6 @@ def _type(raw: bytes) -> str:
     if kind is None:
         raise ReplyError(f"ERR Unknown client type '{printable(raw)}'")
     return kind
-
-
-def describe(s: Session) -> str:
-    """A line of CLIENT LIST, without its end."""
-    engine, sizes = s.engine, s.transport_info()
-    now = engine.clock.now // 1000
-    queued = -1 if s.queue is None else len(s.queue)
-    queue_bytes = sum(len(arg) for _, argv in s.queue or () for arg in argv)
-    pending = sum(map(len, s.out))
-    facts: dict[str, object] = {
-        "id": s.id, "addr": s.addr, "laddr": s.laddr, "fd": sizes.get("fd", -1), "name": _text(s.name),
-        "age": now - s.created_at // 1000, "idle": now - s.last_at // 1000, "flags": _flags(s), "db": s.db.index,
-        "sub": len(s.channels), "psub": len(s.patterns), "ssub": len(s.shard_channels), "multi": queued,
-        "qbuf": sizes.get("qbuf", 0), "qbuf-free": sizes.get("qbuf-free", 0), "argv-mem": sizes.get("argv-mem", 0),
-        "multi-mem": queue_bytes, "rbs": 0, "rbp": 0, "obl": pending, "oll": sizes.get("oll", 0),
-        "omem": sizes.get("omem", 0),
-        "tot-mem": sizes.get("qbuf", 0) + sizes.get("omem", 0) + queue_bytes + pending,
-        "events": "r", "cmd": s.last_command.name if s.last_command is not None else "NULL",
-        "user": s.user.name, "redir": s.tracking.redirect if s.tracking is not None else -1, "resp": s.resp,
-        "lib-name": _text(s.lib_name), "lib-ver": _text(s.lib_ver),
-    }  # fmt: skip
-    return " ".join([f"{name}={value}" for name, value in facts.items()])
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _flags(s: Session) -> str:
-    """The letters of CLIENT LIST's `flags`."""
-    tracking = s.tracking
-    letters = (
-        ("O", s in s.engine.monitors),
-        ("P", s.subscribed),
-        ("x", s.queue is not None),
-        ("b", s.blocked is not None),
-        ("t", tracking is not None),
-        ("R", tracking is not None and tracking.broken),
-        ("B", tracking is not None and tracking.broadcast),
-        ("d", s.watch_broken),
-        ("c", s.close_after_reply),
-        ("U", s.laddr.endswith(":0")),
-        ("e", s.no_evict),
-        ("T", s.no_touch),
-    )
-    return "".join([letter for letter, holds in letters if holds]) or "N"
 
 
 @command("CLIENT KILL <ip:port | [ID client-id] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [USER username]"
@@ -234,18 +189,8 @@ def _identity(s: Session) -> dict[str, object]:
 
 def _kill(s: Session, victims: list[Session]) -> int:
     for victim in victims:
-        kill(victim, after_reply=victim is s)
+        s.engine.kill(victim)
     return len(victims)
-
-
-def kill(victim: Session, after_reply: bool = False) -> None:
-    """Closes a connection, which is forgotten at once; its own command may still be answered."""
-    if after_reply:
-        victim.close_after_reply = True
-        return
-    unblock(victim)
-    victim.engine.forget(victim)
-    victim.close()
 
 
 @command("CLIENT UNBLOCK client-id [TIMEOUT | ERROR]", "Ends another connection's blocking command.",

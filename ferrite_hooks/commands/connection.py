@@ -103,9 +103,9 @@ def hello(s: Session, argv: Argv) -> Reply:
         s.engine.acl.authenticate(s, *credentials)
     if not s.authenticated:
         raise ReplyError(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH "
-            "<user> <pass> option can be used to authenticate the client and select the RESP protocol version at "
-            "the same time"
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> "
+            "<pass> option can be used to authenticate the client and select the RESP protocol version at the same "
+            "time"
         )
     if name is not None:
         s.name = name

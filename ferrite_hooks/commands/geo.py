@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from ferrite_hooks.commands.common import double, integer
 from ferrite_hooks.commands.zsets import add, store
@@ -162,8 +163,7 @@ class Search:
         return Box(longitude, latitude, metres[0], metres[1])
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     member: bytes
     score: float
     position: Position

@@ -75,6 +75,11 @@ def _clients(engine: Engine) -> Fields:
     yield "blocked_clients", engine.blocked_clients
     yield "tracking_clients", sum(s.tracking is not None for s in sessions)
     yield "clients_in_timeout_table", sum(s.blocked is not None and s.blocked.deadline > 0 for s in sessions)
+    blocking = [waiting for db in engine.databases for waiting in db.blocked.values()]
+    yield "total_blocking_keys", len(blocking)
+    # keys whose disappearance ends a wait too
+    strict = sum(any(s.blocked is not None and s.blocked.strict for s in waiting) for waiting in blocking)
+    yield "total_blocking_keys_on_nokey", strict
 
 
 def _memory(engine: Engine) -> Fields:

@@ -184,6 +184,8 @@ def lset(s: Session, argv: Argv) -> Reply:
     index = integer(argv[2])
     if not -len(value) <= index < len(value):
         raise ReplyError(INDEX_OUT_OF_RANGE)
+    if 0 <= s.engine.settings["list-max-listpack-size"] <= len(value):
+        value.big = True  # Redis makes room for one more element first
     before, value[index] = value[index], argv[3]
     db.commit(key, value, "lset", ("list", argv[3:]), ("list", [before]))
     return OK

@@ -60,7 +60,7 @@ def _one(s: Session, queued: Command, argv: Argv) -> Reply:
     """Runs one queued command. Its error is its reply; what would block answers as if its time were over."""
     try:
         if not s.user.unrestricted:
-            s.user.check_again(s, queued, argv)
+            s.engine.acl.check_again(s, queued, argv)
         reply = call(s, queued, argv)
     except ReplyError as error:
         s.engine.error_replies += 1

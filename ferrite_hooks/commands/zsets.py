@@ -113,7 +113,8 @@ def add(s: Session, key: bytes, options: set[bytes], scores: list[float], member
             written += (member, score)
             before += (member, old)
     if written:
-        grow_zset(zset, members, s.engine.settings)
+        if added:
+            grow_zset(zset, members, s.engine.settings)
         event = "zincr" if incr else "zadd"
         db.commit(key, zset, event, ("zset", written), ("zset", before) if existed else None)
     if incr:

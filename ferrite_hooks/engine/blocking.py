@@ -61,6 +61,12 @@ def block(s: Session, command: Command, argv: Argv, wait: Wait) -> None:
 def resolve(s: Session, wait: Wait, reply: Reply) -> None:
     """Answers a blocked session, if it is still blocked on `wait`, and lets it go on."""
     if s.blocked is wait:
+        if s.blocked_call is not None:
+            command = s.blocked_call[0]
+            command.calls += 1
+            if type(reply) is ReplyError:
+                command.failed += 1
+                s.engine.count_error(reply.text)
         unblock(s)
         s.send(reply)
         s.engine.settle()
@@ -102,13 +108,14 @@ def serve_ready(engine: Engine) -> None:
             db = engine.databases[index]
             for s in list(db.blocked.get(key, ())):
                 wait, pending = s.blocked, s.blocked_call
-                if wait is None or pending is None:
+                if wait is None or pending is None or (key not in db.data and not wait.strict):
                     continue
                 try:
                     reply = call(s, *pending)
                 except ReplyError as error:
                     if error.text == WRONGTYPE and not wait.strict:
                         continue
+                    engine.count_error(error.text)
                     reply = error
                 if type(reply) is not Wait:
                     unblock(s)

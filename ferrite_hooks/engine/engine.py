@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.clock import Clock
 from ferrite_hooks.engine.acl import Acl
-from ferrite_hooks.engine.blocking import Wait, serve_ready
+from ferrite_hooks.engine.blocking import Wait, serve_ready, unblock
 from ferrite_hooks.engine.expiry import Expiry
 from ferrite_hooks.engine.host import Host
 from ferrite_hooks.engine.keyspace import Database
@@ -128,7 +128,7 @@ class Engine:
         self.slowlog_id = 0
         self.host = Host()
         self.stats = Stats()
-        self.acl = Acl()
+        self.acl = Acl(self)
         self.pubsub = PubSub()
         self.expiry = Expiry(self)
         self.databases = [Database(self, index) for index in range(databases)]
@@ -162,7 +162,7 @@ class Engine:
         self, db: Database, key: bytes | None, event: str, new: Written, old: Written, expire_at: int
     ) -> None:
         """Keeps a change for the webhooks that want it."""
-        if self.interest is None or self.loading or event == "rename_to":  # rename_from tells of both keys
+        if self.interest is None or self.loading:
             return
         hooks = self.interest(db.index, event, key)
         if event == "rename_from" and isinstance(new, tuple):
@@ -244,6 +244,15 @@ class Engine:
 
     def paused_writes(self) -> bool:
         return self.paused_until > self.clock.now
+
+    def kill(self, s: Session) -> None:
+        """Closes a connection, which is forgotten at once. The one whose command is running gets its reply."""
+        if self.command is not None and s is self.session:
+            s.close_after_reply = True
+            return
+        unblock(s)
+        self.forget(s)
+        s.close()
 
     def forget(self, s: Session) -> None:
         """A client has left: nothing may refer to it any more."""

@@ -284,7 +284,7 @@ class Database:
 
     def index_keys(self) -> Index:
         if self.keys_index is None:
-            self.keys_index = Index(self.data, len(self.data))
+            self.keys_index = Index(self.data)
         return self.keys_index
 
 

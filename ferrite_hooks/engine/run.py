@@ -80,7 +80,8 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
         raise
     finally:
         nanoseconds = perf_counter_ns() - started
-        command.calls += 1
+        if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
+            command.calls += 1
         command.usec += nanoseconds // 1000
         if engine.dirty != before and not engine.loading:
             if engine.override is None:
@@ -118,7 +119,7 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
     if s.queue is not None and "no_multi" in flags:
         _reject(command, errors.NO_MULTI)
     if not s.user.unrestricted and not s.internal:
-        s.user.check(s, command, argv)
+        s.engine.acl.check(s, command, argv)
     queues = s.queue is not None and command.name not in _NOT_QUEUED
     if engine.over_memory is not None and ("denyoom" in flags or queues) and engine.over_memory():
         _reject(command, errors.OOM)

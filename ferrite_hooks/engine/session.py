@@ -14,7 +14,7 @@ from ferrite_hooks.resp.encoder import encode2, encode3
 from ferrite_hooks.resp.reply import Reply, Several
 
 if TYPE_CHECKING:
-    from ferrite_hooks.engine.acl import User
+    from ferrite_hooks.engine.acl_rules import User
     from ferrite_hooks.engine.blocking import Wait
     from ferrite_hooks.engine.command import Argv, Command
     from ferrite_hooks.engine.engine import Engine
@@ -42,7 +42,7 @@ class Session:
         engine.last_client_id += 1
         self.id = engine.last_client_id
         self.addr = addr  # "ip:port", or the path of a unix socket
-        self.ip = addr.rsplit(":", 1)[0].strip("[]") if ":" in addr else ""
+        self.ip = addr.rsplit(":", 1)[0].strip("[]")  # "": a Unix socket, see Clients.welcome
         self.laddr = laddr
         self.created_at = self.last_at = engine.clock.now
         self.db: Database = engine.databases[0]

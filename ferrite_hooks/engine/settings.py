@@ -53,6 +53,7 @@ _REDIS_ONLY = (
     _row("repl-diskless-sync", True, "Accepted; there are no replicas"),
     _row("stop-writes-on-bgsave-error", True, "Accepted; a journal that cannot be written stops writes"),
     _row("auto-aof-rewrite-percentage", 100, "Accepted; see journal.compact_percentage", low=0),
+    _row("aof-use-rdb-preamble", True, "Accepted; snapshots are RDB files"),
     _row("no-appendfsync-on-rewrite", False, "Accepted; fsync is never left out"),
     _row("rdbchecksum", True, "Accepted; snapshots always carry a checksum"),
     _row("sanitize-dump-payload", "yes", "Payloads are always checked", choices=("yes", "no", "clients")),
@@ -90,6 +91,10 @@ def _slowlog(engine: Engine, value: int) -> None:
     engine.refresh()
 
 
+def _password(engine: Engine, value: str) -> None:
+    engine.acl.require_password(value)
+
+
 def _notify(engine: Engine, value: str) -> None:
     engine.notify_flags = notify_flags(value)
     engine.observe_all()
@@ -97,6 +102,7 @@ def _notify(engine: Engine, value: str) -> None:
 
 # what a new value means to a running engine; families add their own rows
 APPLY: dict[str, Callable[[Engine, Any], None]] = {
+    "requirepass": _password,
     "slowlog-log-slower-than": _slowlog,
     "notify-keyspace-events": _notify,
 }

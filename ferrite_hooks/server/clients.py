@@ -6,7 +6,6 @@ limits).
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 from typing import TYPE_CHECKING
@@ -44,7 +43,11 @@ class Clients:
 
     def welcome(self, connection: Connection) -> None:
         engine, transport = self.engine, connection.transport
-        session = Session(engine, _address(transport, "peername"), _address(transport, "sockname"))
+        here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        local = not isinstance(here, tuple)  # a Unix socket: both ends go by its path, as in Redis
+        session = Session(engine, _address(here if local else there), _address(here))
+        if local:
+            session.ip = ""
         session.wake = lambda: self.tick.woken(connection)
         session.close = lambda: self.close(connection)
         session.transport_info = lambda: {
@@ -132,11 +135,8 @@ def parse_output_limits(text: str) -> dict[str, tuple[int, int, int]]:
     }
 
 
-def _address(transport: asyncio.Transport, which: str) -> str:
-    name = transport.get_extra_info(which)
+def _address(name: object) -> str:
     if isinstance(name, tuple):
         host, port = name[0], name[1]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if isinstance(name, bytes):
-        name = name.decode(errors="replace")
-    return f"{name or 'unixsocket'}:0"
+    return f"{name.decode(errors='replace') if isinstance(name, bytes) else name}:0"

@@ -52,6 +52,8 @@ class Connection(asyncio.Protocol):
             return
         s.last_at = s.engine.clock.tick()
         s.engine.host.input_bytes += len(data)
+        if not parser.authenticated:
+            parser.authenticated = s.authenticated
         commands = parser.feed(data)
         if self.waiting or s.blocked is not None or self.full or len(commands) > _TURN:
             self.waiting.extend(commands)

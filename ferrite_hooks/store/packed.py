@@ -83,7 +83,7 @@ def encode_listpack(items: Iterable[bytes | int]) -> bytes:
     """The listpack of `items`; those given as int, and texts of integers, are stored as integers."""
     parts = [b""]
     for item in items:
-        value = item if isinstance(item, int) else _integer(item)
+        value = item if isinstance(item, int) else integer_of(item)
         raw = _packed_string(item) if value is None else _packed_integer(value)  # type: ignore[arg-type]
         size = len(raw)
         parts.append(raw)
@@ -99,7 +99,7 @@ def encode_listpack(items: Iterable[bytes | int]) -> bytes:
     return b"".join(parts)
 
 
-def _integer(item: bytes) -> int | None:
+def integer_of(item: bytes) -> int | None:
     """The 64-bit integer whose canonical text `item` is."""
     if 0 < len(item) <= 20 and (item.isdigit() or (item[0] == 0x2D and item[1:].isdigit())):
         value = int(item)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ferrite_hooks.store.packed import RdbError, encode_listpack, listpack
 from ferrite_hooks.store.rdb_text import length, string
-from ferrite_hooks.values.stream import U64, UNKNOWN, Consumer, Group, Node, Stream
+from ferrite_hooks.values.stream import U64, UNKNOWN, Consumer, Group, Node, Stream, signed
 
 if TYPE_CHECKING:
     from ferrite_hooks.store.rdb_read import Cursor
@@ -186,14 +186,9 @@ def _node_listpack(node: Node) -> bytes:
     items: list[bytes | int] = [len(node.ids), 0, len(names), *names, 0]
     master_ms, master_seq = node.master >> 64, node.master & U64
     for id, fields in zip(node.ids, node.entries, strict=True):
-        ms, seq = _signed((id >> 64) - master_ms), _signed((id & U64) - master_seq)
+        ms, seq = signed((id >> 64) - master_ms), signed((id & U64) - master_seq)
         if fields[::2] == names:
             items += (_SAME_FIELDS, ms, seq, *fields[1::2], len(names) + 3)
         else:
             items += (0, ms, seq, len(fields) // 2, *fields, len(fields) + 4)
     return encode_listpack(items)
-
-
-def _signed(difference: int) -> int:
-    """A difference of two unsigned 64-bit numbers, wrapped as C does it; reading wraps it back."""
-    return (difference + (1 << 63) & U64) - (1 << 63)

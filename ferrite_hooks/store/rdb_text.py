@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ferrite_hooks.store.packed import integer_of
+
 
 def length(value: int) -> bytes:
     """A number in the shortest of four forms; its first two bits say which."""
@@ -17,20 +19,12 @@ def length(value: int) -> bytes:
 def string(value: bytes) -> tuple[bytes, bytes]:
     """Two parts: the length and the bytes; or, for the text of a 32-bit integer, its kind and the integer."""
     size = len(value)
-    if size <= 11 and (value.isdigit() or value[:1] == b"-"):
-        integer = _integer32(value)
-        if integer is not None:
+    if size <= 11:
+        integer = integer_of(value)
+        if integer is not None and -(1 << 31) <= integer < 1 << 31:
             if -128 <= integer < 128:
                 return b"\xc0", integer.to_bytes(1, "little", signed=True)
             if -32768 <= integer < 32768:
                 return b"\xc1", integer.to_bytes(2, "little", signed=True)
             return b"\xc2", integer.to_bytes(4, "little", signed=True)
     return length(size), value
-
-
-def _integer32(text: bytes) -> int | None:
-    if text.isdigit() or text[1:].isdigit():
-        value = int(text)
-        if -(1 << 31) <= value < 1 << 31 and b"%d" % value == text:
-            return value
-    return None

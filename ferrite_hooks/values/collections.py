@@ -50,7 +50,7 @@ class List(deque[bytes]):
     def span(self, start: int, stop: int) -> list[bytes]:
         """The elements of `range(start, stop)`, which must lie within the list."""
         size, before, after = stop - start, start, len(self) - stop
-        if size * 256 < min(before, after):  # few and far from both ends: seek each, block by block
+        if size < 64 and min(before, after) > 1000:  # few and far from both ends: seek each, block by block
             return [self[i] for i in range(start, stop)]
         if before <= after:
             return list(islice(self, start, stop))
@@ -115,7 +115,7 @@ class Set(set[bytes]):
 def index_of(value: Hash | Set) -> Index:
     """The value's index, made if it has none; from then on whoever changes the members must tell it."""
     if value.index is None:
-        value.index = Index(value, len(value))
+        value.index = Index(value)
     return value.index
 
 

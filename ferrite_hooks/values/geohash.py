@@ -23,21 +23,11 @@ STEP_MAX = 26
 _HALF_EQUATOR = 20037726.37
 _RADIAN = pi / 180.0
 _BASE32 = b"0123456789bcdefghjkmnpqrstuvwxyz"
-_SPREAD = (
-    (16, 0x0000FFFF0000FFFF),
-    (8, 0x00FF00FF00FF00FF),
-    (4, 0x0F0F0F0F0F0F0F0F),
-    (2, 0x3333333333333333),
-    (1, 0x5555555555555555),
-)
-_GATHER = (
-    (0, 0x5555555555555555),
-    (1, 0x3333333333333333),
-    (2, 0x0F0F0F0F0F0F0F0F),
-    (4, 0x00FF00FF00FF00FF),
-    (8, 0x0000FFFF0000FFFF),
-    (16, 0x00000000FFFFFFFF),
-)
+_DIGITS = b"0123456789abcdef"
+# Interleaving by translation: a hexadecimal digit of a column or row is a byte of a hash.
+_SPREAD = bytes.maketrans(_DIGITS, bytes(sum((n >> i & 1) << 2 * i for i in range(4)) for n in range(16)))
+_ROW = bytes(_DIGITS[sum((n >> 2 * i & 1) << i for i in range(4))] for n in range(256))
+_COLUMN = bytes(_DIGITS[sum((n >> 2 * i + 1 & 1) << i for i in range(4))] for n in range(256))
 # The centre, N, S, E, W, NE, NW, SE, SW, as (columns, rows) away.
 _AROUND = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
@@ -67,21 +57,24 @@ Shape = Circle | Box
 def encode(longitude: float, latitude: float) -> int:
     """The 52-bit hash of a position within ±LONGITUDE_MAX, ±LATITUDE_MAX (the very maxima overflow it)."""
     column, row, _ = _cell_at(longitude, latitude, STEP_MAX)
-    return _spread(column) << 1 | _spread(row)
+    return _interleave(column, row)
 
 
 def decode(bits: int) -> tuple[float, float]:
     """The (longitude, latitude) of the middle of the cell that a hash names. Any 64 bits give a position."""
-    west, south, east, north = _bounds((_gather(bits >> 1), _gather(bits), STEP_MAX))
-    longitude = min(max((west + east) / 2, -LONGITUDE_MAX), LONGITUDE_MAX)
-    return longitude, min(max((south + north) / 2, -LATITUDE_MAX), LATITUDE_MAX)
+    raw = bits.to_bytes(8, "big")
+    west, south, east, north = _bounds((int(raw.translate(_COLUMN), 16), int(raw.translate(_ROW), 16), STEP_MAX))
+    longitude, latitude = (west + east) / 2, (south + north) / 2
+    if longitude <= LONGITUDE_MAX and latitude <= LATITUDE_MAX:
+        return longitude, latitude
+    return min(longitude, LONGITUDE_MAX), min(latitude, LATITUDE_MAX)
 
 
 def base32(bits: int) -> bytes:
     """The standard geohash string of a hash: its latitudes go to ±90. Of the customary eleven characters the
     52 bits fill ten; the last is always 0."""
     column, row, _ = _cell_at(*decode(bits), STEP_MAX, 90.0)
-    standard = _spread(column) << 1 | _spread(row)
+    standard = _interleave(column, row)
     return bytes([_BASE32[standard >> shift & 31] for shift in range(47, 1, -5)]) + b"0"
 
 
@@ -93,7 +86,7 @@ def distance(longitude1: float, latitude1: float, longitude2: float, latitude2: 
     radians1, radians2 = latitude1 * _RADIAN, latitude2 * _RADIAN
     u = sin((radians2 - radians1) / 2)
     chord = u * u + cos(radians1) * cos(radians2) * v * v
-    return 2.0 * EARTH_RADIUS * asin(min(1.0, sqrt(chord)))
+    return 2.0 * EARTH_RADIUS * asin(sqrt(chord) if chord < 1.0 else 1.0)
 
 
 def distance_within(shape: Shape, longitude: float, latitude: float) -> float | None:
@@ -116,7 +109,7 @@ def search_spans(shape: Shape) -> list[tuple[int, int]]:
         if cell == previous:  # around the whole earth, neighbours coincide
             continue
         column, row, step = cell
-        bits = _spread(column) << 1 | _spread(row)
+        bits = _interleave(column, row)
         unused = 2 * (STEP_MAX - step)
         spans.append((bits << unused, bits + 1 << unused))
         if number:  # Redis never takes a neighbour for a repetition of the centre
@@ -205,15 +198,6 @@ def _north_south(latitude1: float, latitude2: float) -> float:
     return EARTH_RADIUS * abs(latitude2 * _RADIAN - latitude1 * _RADIAN)
 
 
-def _spread(x: int) -> int:
-    """32 bits into the even places of 64."""
-    for shift, mask in _SPREAD:
-        x = (x | x << shift) & mask
-    return x
-
-
-def _gather(x: int) -> int:
-    """The even places of 64 bits into 32."""
-    for shift, mask in _GATHER:
-        x = (x | x >> shift) & mask
-    return x
+def _interleave(column: int, row: int) -> int:
+    columns = int.from_bytes((b"%08x" % column).translate(_SPREAD), "big")
+    return columns << 1 | int.from_bytes((b"%08x" % row).translate(_SPREAD), "big")

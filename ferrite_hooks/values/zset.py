@@ -150,7 +150,7 @@ class ZSet:
     def hashed(self) -> Index:
         """Random access and scanning, in no order that means anything."""
         if self.index is None:
-            self.index = Index(self.scores, len(self.scores))
+            self.index = Index(self.scores)
         return self.index
 
     # -- the order

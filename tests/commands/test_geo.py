@@ -190,7 +190,7 @@ sizes = st.one_of(st.floats(0, 1000), st.floats(0, 25_000_000), st.just(0.0))
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(centre=positions, size=st.tuples(sizes, sizes), spread=st.sampled_from([0.001, 0.1, 5, 90]), seed=st.integers())
+@given(centre=positions, size=st.tuples(sizes, sizes), spread=st.sampled_from([0.01, 0.1, 5, 90]), seed=st.integers())
 def test_random_searches(
     both: Pair, centre: tuple[float, float], size: tuple[float, float], spread: float, seed: int
 ) -> None:
@@ -247,9 +247,8 @@ def test_a_repeated_store_is_refused(client: Client) -> None:
 
 def test_a_search_measures_only_what_is_near(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(3)
-    for n in range(2000):
-        client("GEOADD", "g", rng.uniform(-170, 170), rng.uniform(-80, 80), n)
-    client("GEOADD", "g", 15, 37, "here")
+    points = [part for n in range(2000) for part in (rng.uniform(-170, 170), rng.uniform(-80, 80), n)]
+    client("GEOADD", "g", *points, 15, 37, "here")
     measured = 0
 
     def counting(*args: float) -> float | None:

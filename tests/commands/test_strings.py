@@ -52,8 +52,8 @@ COMMANDS = st.one_of(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(COMMANDS, min_size=5, max_size=30), resp=st.sampled_from([2, 3]))
 def test_random_histories(redis_port: int, history: list[tuple[str | bytes | int, ...]], resp: int) -> None:
-    ends = [(word, key) for key in "abc" for word in ("GET", "TTL")]
-    play(redis_port, [("RPUSH", "list", "x"), *history, *(end for end in ends if end[0] == "GET")], resp)
+    ends = [(*words, key) for key in "abc" for words in (("GET",), ("PERSIST",))]
+    play(redis_port, [("RPUSH", "list", "x"), *history, *ends], resp)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,17 @@ def test_plain_set_replaces_any_type_and_its_ttl(redis_port: int) -> None:
     play(redis_port, [
         ("RPUSH", "k", "x"), ("SET", "k", "v", "EX", "100"), ("SET", "k", "w"), ("TTL", "k"),
         ("SET", "k", "v", "EX", "100"), ("SET", "k", "w", "KEEPTTL"), ("TTL", "k"), ("INCRBYFLOAT", "n", "1.5"),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [
+    ("SET", "k", "12"), ("SET", "k", "-9223372036854775808"), ("SET", "k", "9223372036854775808"), ("SET", "k", "012"),
+    ("SET", "k", "x" * 44), ("SET", "k", "x" * 45), ("APPEND", "k", "1"), ("APPEND", "i", "1"), ("INCR", "i"),
+    ("SETRANGE", "k", "0", "v"), ("SETRANGE", "i", "0", "2"), ("GETSET", "k", "7"), ("APPEND", "e", "x"), ("INCR", "k"),
+])  # fmt: skip
+def test_encodings(redis_port: int, words: tuple[str, ...]) -> None:
+    play(redis_port, [
+        ("MSET", "i", "1", "e", "text"), words, *(("OBJECT", "ENCODING", key) for key in "kie"),
     ])  # fmt: skip
 
 

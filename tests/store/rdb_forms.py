@@ -1,8 +1,7 @@
 """The encodings that Redis no longer writes, written: for tests that let redis-server itself judge them."""
 
 import struct
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from ferrite_hooks.store.crc64 import crc64
 from ferrite_hooks.store.rdb_text import length, string
@@ -93,37 +92,3 @@ OLD_FORMS: dict[str, tuple[int, bytes, bool]] = {
     "list quicklist": (14, length(2) + raw(ziplist([b"a", 1])) + raw(ziplist([HUGE])), True),
     "set listpack": (20, raw(b"\x0f\0\0\0\x03\0\x81a\x02\x81b\x02\x05\x01\xff"), False),
 }  # fmt: skip
-
-
-def command(client: Any, *words: Any) -> Any:
-    """A reply as it came, without what redis-py makes of it."""
-    connection = client.connection_pool.get_connection()
-    try:
-        connection.send_command(*words)
-        return connection.read_response()
-    finally:
-        client.connection_pool.release(connection)
-
-
-def as_read(client: Any, key: bytes | str) -> Any:
-    """A key as clients see it: type and content in a form that compares."""
-    kind = client.type(key).decode()
-    return kind, READ[kind](client, key)
-
-
-def stream_as_read(client: Any, key: bytes | str) -> Any:
-    """Entries and XINFO, without what only counts nodes: tombstones are not written."""
-    info = command(client, "XINFO", "STREAM", key, "FULL", "COUNT", "0")
-    facts = dict(zip(info[::2], info[1::2], strict=True))
-    del facts[b"radix-tree-keys"], facts[b"radix-tree-nodes"]
-    return command(client, "XRANGE", key, "-", "+"), facts
-
-
-READ: dict[str, Callable[[Any, bytes | str], Any]] = {
-    "string": lambda c, k: c.get(k),
-    "list": lambda c, k: c.lrange(k, 0, -1),
-    "set": lambda c, k: c.smembers(k),
-    "hash": lambda c, k: c.hgetall(k),
-    "zset": lambda c, k: dict(c.zrange(k, 0, -1, withscores=True)),
-    "stream": stream_as_read,
-}

@@ -1,7 +1,7 @@
 """The packed encodings against arbitrary bytes, and listpacks there and back."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rdb_forms import intset, ziplist, zipmap
 
@@ -13,6 +13,7 @@ EDGES += [-8388608, -8388609, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**63 - 
 items = st.lists(st.one_of(st.binary(max_size=80), st.sampled_from(EDGES), st.integers(-(2**63), 2**63 - 1)))
 
 
+@settings(deadline=None)
 @given(items)
 @example([b"x" * 63, b"x" * 64, b"x" * 126, b"x" * 4095, b"x" * 4096, b"x" * 20000, b"x" * (1 << 21)])
 @example([b"", b"-", b"-0", b"00", b"+1", b"007", b"9223372036854775808", b"\xb2"])
@@ -53,6 +54,7 @@ def test_every_cut_and_every_damaged_byte_ends_in_elements_or_an_error(form: str
             assert sum(map(len, decoded)) < len(valid) * 5
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(VALID)), st.binary(max_size=60))
 def test_arbitrary_bytes_end_in_elements_or_an_error(form: str, data: bytes) -> None:
     try:
@@ -87,6 +89,7 @@ def test_lzf_that_refers_to_nothing(bad: bytes) -> None:
         packed.lzf(bad, 4)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100), st.integers(0, 1 << 40))
 def test_lzf_of_arbitrary_bytes_stays_small(data: bytes, size: int) -> None:
     try:

@@ -2,31 +2,20 @@
 
 import errno
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from rdb_forms import as_read
-from test_rdb_read import check, fill
+from rdb_world import as_read, check, fill
 
 from ferrite_hooks.store.files import DISK
 from ferrite_hooks.store.rdb_read import RdbFile, load_value
 from ferrite_hooks.store.rdb_text import length, string
 from ferrite_hooks.store.rdb_write import dump_value, write_rdb
 from ferrite_hooks.values.stream import Stream
-
-
-@pytest.fixture
-def server(redis_port: int) -> Iterator["redis.Redis[bytes]"]:
-    client = redis.Redis(port=redis_port, protocol=2)
-    client.flushall()
-    yield client
-    client.close()
 
 
 def test_what_we_dump_is_what_redis_restores(server: Any) -> None:
@@ -66,6 +55,7 @@ def test_what_we_save_is_what_redis_loads(server: Any) -> None:
             assert again[0, key].value == value or again[0, key].value.scores == value.scores
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**33), 2**33) | st.sampled_from([b"", b"-", b"-0", b"00", b"+1", b"1 ", "²".encode()]))
 def test_strings_there_and_back(given: int | bytes) -> None:
     text = b"%d" % given if isinstance(given, int) else given
