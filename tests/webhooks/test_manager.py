@@ -81,7 +81,7 @@ def test_retries_then_a_dead_letter(world: World) -> None:
         world.advance(delay)
     assert len(ids) == 1, "the id is the same at every attempt"
     [letter] = hook.dead.values()
-    assert (letter.attempts, letter.reason) == (3, "retries exhausted: connect: connection refused")
+    assert (letter.attempts, letter.reason) == (3, "retries exhausted: connection refused")
     assert (hook.counters.dead, hook.counters.failed, hook.counters.retries) == (1, 3, 2)
     assert world.balance(hook)
     assert [row[5] for row in world.attempts] == ["retrying", "retrying", "dead"]
@@ -547,13 +547,13 @@ def test_own_events_stay_with_their_owner(world: World) -> None:
 
 def test_emit(world: World) -> None:
     world.create(options="EVENTS user.*")
-    id = world.manager.emit("user.created", resource="42", data=b'{"b":1,"a":[true]}')
+    id = world.manager.emit("user.created", "default", resource="42", data=b'{"b":1,"a":[true]}')
     world.settle()
     sent = world.answer(OK)
     assert (sent.json["id"], sent.json["event"]) == (id, "user.created")
     for name, data in (("SET", b"1"), ("webhook.created", b"1"), ("user.created", b"{")):
         with pytest.raises(Refusal):
-            world.manager.emit(name, data=data)
+            world.manager.emit(name, "default", data=data)
 
 
 def test_when(world: World) -> None:
