@@ -361,8 +361,7 @@ class Manager:
             self.desk.flush()
             self.outside.notes([["queue", serial, [[tuple(change), 0] for change in chosen]]])
             for change in chosen:
-                delivery.counters.matched += 1
-                delivery.enqueue(change)
+                delivery.put(change)
             self.desk.wake(delivery)
         return len(chosen)
 

@@ -412,6 +412,20 @@ def test_coalesce_leaves_alone_what_was_tried_before_a_restart(world: World) -> 
     assert [s.json["data"]["value"] for s in world.answer_all()] == ["tried", "new"]
 
 
+def test_a_replayed_event_takes_no_newer_ones_place(world: World) -> None:
+    hook = world.create(options="COALESCE true RETRIES 0")
+    world.write("k", b"old")
+    world.settle()
+    world.answer(FAILURE)
+    world.manager.pause(hook, True)
+    world.write("k", b"new")
+    world.settle()
+    assert world.manager.replay_dead(hook) == 1
+    world.manager.pause(hook, False)
+    assert [s.json["data"]["value"] for s in world.answer_all()] == ["new", "old"]
+    assert world.balance(hook)
+
+
 def test_coalesce_in_batches(world: World) -> None:
     hook = world.create(options="COALESCE true BATCH true BATCH_INTERVAL 100")
     for i in range(3):
