@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from oracle import Oracle, Pair, Word
 
 from ferrite_hooks.engine.command import COMMANDS
+from ferrite_hooks.values import stream as stream_value
 
 
 def words(line: str) -> list[str]:
@@ -469,16 +470,33 @@ def test_pending_entries_show_how_long_they_wait(harness: Harness, client: Clien
     assert client("XPENDING", "s", "g", "-", "+", 1) == [[b"1-1", b"c", 500, 2]]
 
 
-def test_changes_show_the_entry_that_was_added(harness: Harness, client: Client) -> None:
+def test_changes_show_the_entries(harness: Harness, client: Client) -> None:
     harness.capture_all()
     client("XADD", "s", "MAXLEN", 1, "1-1", "a", "b")
     client("XADD", "s", "MAXLEN", 1, "1-2", "c", "d")
+    client("XADD", "s", "1-3", "e", "f")
+    client("XDEL", "s", "1-3", "1-2")
+    client("XADD", "s", "1-4", "g", "h")
+    client("XDEL", "s", "1-4")
     _, changes = harness.engine.drain()
     assert [(change.event, change.new, change.old) for change in changes] == [
         ("xadd", ("stream", [b"1-1", b"a", b"b"]), None),
         ("xadd", ("stream", [b"1-2", b"c", b"d"]), ("stub", "stream", 1)),
         ("xtrim", None, None),
+        ("xadd", ("stream", [b"1-3", b"e", b"f"]), ("stub", "stream", 1)),
+        ("xdel", None, ("stub", "stream", 2)),
+        ("xadd", ("stream", [b"1-4", b"g", b"h"]), ("stub", "stream", 0)),
+        ("xdel", None, ("stream", [b"1-4", b"g", b"h"])),
     ]
+
+
+def test_an_entry_larger_than_any_node_is_refused(
+    harness: Harness, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_value, "MAX_NODE_BYTES", 1000)
+    client("XADD", "s", "1-1", "f", "v" * 999)
+    assert client("XADD", "s", "1-2", "f", "v" * 1000).text == "ERR Elements are too large to be stored"
+    assert client("XLEN", "s") == 1
 
 
 # Waiting
