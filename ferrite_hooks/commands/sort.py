@@ -7,7 +7,7 @@ itself. A BY without an asterisk means: leave the order alone.
 from __future__ import annotations
 
 from ferrite_hooks.commands.common import integer, strtod
-from ferrite_hooks.engine.command import Argv, command
+from ferrite_hooks.engine.command import Argv, command, find
 from ferrite_hooks.engine.keyspace import Database, Value
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import SYNTAX, WRONGTYPE, ReplyError
@@ -45,19 +45,19 @@ class _Options:
                 i += 1
                 self.by = argv[i]
                 if b"*" in self.by:
-                    _require_all_keys(s, "BY")
+                    _require_all_keys(s, argv, "BY")
             elif word == b"GET" and left >= 1:
                 i += 1
                 self.get.append(argv[i])
-                _require_all_keys(s, "GET")
+                _require_all_keys(s, argv, "GET")
             else:
                 raise ReplyError(SYNTAX)
             i += 1
 
 
-def _require_all_keys(s: Session, option: str) -> None:
+def _require_all_keys(s: Session, argv: Argv, option: str) -> None:
     """Patterns reach keys that no ACL rule can know beforehand."""
-    if not s.user.unrestricted:
+    if not s.user.may_read_every_key(find(argv), argv):
         raise ReplyError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
 
 
