@@ -18,6 +18,7 @@ Predicate = Callable[[bytes], object]
 
 _STAR = None
 _ANY = frozenset(range(256))
+_MOST_STARS = 1000  # Redis gives up beyond it: such a pattern matches nothing; one at the end is not counted
 _Token = frozenset[int] | None  # the bytes that one position may hold, or _STAR
 
 
@@ -31,6 +32,8 @@ def compile(pattern: bytes, nocase: bool = False) -> Predicate:
             runs.append([])
         else:
             runs[-1].append(token)
+    if len(runs) - 1 - (tokens[-1:] == [_STAR]) > _MOST_STARS:
+        return lambda string: False
     sources = [b"".join(map(_one_byte, run)) for run in runs]
     if len(runs) == 1:
         source = sources[0]

@@ -126,3 +126,8 @@ def test_affixes_never_exclude_a_match(pattern: bytes, string: bytes) -> None:
         assert not fits or string == b""
     elif certain is True:
         assert string != prefix
+
+
+def test_redis_gives_up_after_a_thousand_stars() -> None:
+    assert glob.matches(b"*?" * 1000 + b"*", b"a" * 1000)
+    assert not glob.matches(b"*?" * 1001, b"a" * 2000)

@@ -12,9 +12,12 @@ from ferrite_hooks.errors import ReplyError, invalid_expire, printable
 from ferrite_hooks.resp.reply import Reply
 
 _CONDITIONS = frozenset([b"NX", b"XX", b"GT", b"LT"])
+_NONE: set[bytes] = set()
 
 
 def _conditions(argv: Argv) -> set[bytes]:
+    if len(argv) == 3:
+        return _NONE
     found = {word.upper() for word in argv[3:]}
     if not found <= _CONDITIONS:
         unknown = next(word for word in argv[3:] if word.upper() not in _CONDITIONS)
@@ -42,7 +45,7 @@ def _expire(s: Session, argv: Argv, name: str, unit: int, base: int) -> Reply:
     if not I64_MIN <= when <= I64_MAX - base:
         raise ReplyError(invalid_expire(name))
     when += base
-    if db.find(key) is None or not _holds(conditions, db.expires.get(key), when):
+    if db.find(key) is None or (conditions and not _holds(conditions, db.expires.get(key), when)):
         return 0
     if when <= engine.clock.now and not engine.loading:
         db.drop(key)

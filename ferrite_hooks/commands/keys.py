@@ -40,8 +40,8 @@ def unlink(s: Session, argv: Argv) -> Reply:
 
 
 def _count(s: Session, argv: Argv) -> Reply:
-    db, engine = s.db, s.engine
-    found = sum(db.find(key) is not None for key in argv[1:])
+    engine, find = s.engine, s.db.find
+    found = len([key for key in argv[1:] if find(key) is not None])
     engine.hits += found
     engine.misses += len(argv) - 1 - found
     return found

@@ -58,8 +58,6 @@ def xgroup_create(s: Session, argv: Argv) -> Reply:
         raise ReplyError(errors.BUSYGROUP)
     stream.groups[name] = Group(id, entries_read)
     db.commit(key, stream, "xgroup-create")
-    if argv[4] == b"$":
-        s.engine.effect(*argv[:4], format_id(id), *argv[5:])
     return OK
 
 

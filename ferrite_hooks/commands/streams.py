@@ -24,7 +24,8 @@ from ferrite_hooks.engine.keyspace import stub
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import NO_SUCH_KEY, SYNTAX, ReplyError
 from ferrite_hooks.resp.reply import NIL_ARRAY, OK, Reply
-from ferrite_hooks.values.stream import MAX_ID, MAX_NODE_BYTES, U64, Stream, format_id
+from ferrite_hooks.values.stream import MAX_ID, U64, Stream, format_id
+from ferrite_hooks.webhooks.model import Written
 
 _PLAIN = Added(2, None, True, None)  # XADD key * …
 
@@ -51,10 +52,11 @@ def xadd(s: Session, argv: Argv) -> Reply:
             return None
         stream = Stream()
     id = _new_id(stream, options.id, engine.clock.now)
-    if sum(map(len, fields)) > MAX_NODE_BYTES:
-        raise ReplyError(errors.XADD_TOO_LARGE)
     settings = engine.settings
-    stream.append(id, fields, settings["stream-node-max-entries"], settings["stream-node-max-bytes"])
+    try:
+        stream.append(id, fields, settings["stream-node-max-entries"], settings["stream-node-max-bytes"])
+    except ValueError:
+        raise ReplyError(errors.XADD_TOO_LARGE)
     name = format_id(id)
     db.commit(key, stream, "xadd", ("stream", [name, *fields]) if db.observed else None, old)
     if options.trim is not None:
@@ -109,10 +111,18 @@ def xdel(s: Session, argv: Argv) -> Reply:
     stream = db.edit(key, Stream)
     if stream is None:
         return 0
-    deleted = sum(map(stream.delete, [strict_id(raw) for raw in argv[2:]]))
+    ids = [strict_id(raw) for raw in argv[2:]]
+    old = _about_to_go(stream, ids) if db.observed else None
+    deleted = sum(map(stream.delete, ids))
     if deleted:
-        db.commit(key, stream, "xdel")
+        db.commit(key, stream, "xdel", None, old)
     return deleted
+
+
+def _about_to_go(stream: Stream, ids: list[int]) -> Written:
+    """What webhooks show of deleted entries: a single one whole, several by the length of the stream before."""
+    fields = stream.get(ids[0]) if len(ids) == 1 else None
+    return stub(stream) if fields is None else ("stream", [format_id(ids[0]), *fields])
 
 
 @command(

@@ -103,13 +103,10 @@ def list_webhooks(s: Session, argv: Argv) -> Reply:
     status = words.get(b"STATUS", b"").decode("utf-8", "replace").lower()
     if b"STATUS" in words and status not in STATUSES:
         raise ReplyError(f"ERR STATUS: expected {' | '.join(STATUSES)}, got '{printable(words[b'STATUS'])}'")
-    manager = manager_of(s)
     return [
         report.summary(delivery.webhook)
-        for delivery in manager.registry
-        if manager.visible(delivery, s.user.name)
-        and matches(delivery.webhook.name.encode())
-        and status in ("", delivery.webhook.status)
+        for delivery in manager_of(s).visible_to(s.user.name)
+        if matches(delivery.webhook.name.encode()) and status in ("", delivery.webhook.status)
     ]
 
 

@@ -90,8 +90,7 @@ def stats(s: Session, argv: Argv) -> Reply:
     manager, user = manager_of(s), s.user.name
     if len(argv) > 1:
         return report.stats(manager, [find(s, argv[1])], everything=False)
-    visible = [delivery for delivery in manager.registry if manager.visible(delivery, user)]
-    return report.stats(manager, visible, everything=manager.outside.is_admin(user))
+    return report.stats(manager, manager.visible_to(user), everything=manager.outside.is_admin(user))
 
 
 @command("WEBHOOK.DEAD name [COUNT count]", "Lists the newest dead letters of a webhook.",
@@ -190,7 +189,7 @@ def emit(s: Session, argv: Argv) -> Reply:
     if len(resource) > 512:
         raise ReplyError("ERR RESOURCE: at most 512 characters")
     return manager_of(s).emit(
-        event, key=words.get(b"KEY"), resource=resource, data=words.get(b"DATA", b"null"),
+        event, s.user.name, key=words.get(b"KEY"), resource=resource, data=words.get(b"DATA", b"null"),
         db=s.db.index, command="WEBHOOK.EMIT", client=s.id, ip=s.ip,
         transaction=s.engine.transaction,
     )  # fmt: skip

@@ -110,7 +110,6 @@ def serve_ready(engine: Engine) -> None:
                 wait, pending = s.blocked, s.blocked_call
                 if wait is None or pending is None or (key not in db.data and not wait.strict):
                     continue
-                pending[0].calls -= 1  # its first call was counted
                 try:
                     reply = call(s, *pending)
                 except ReplyError as error:

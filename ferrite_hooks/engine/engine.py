@@ -162,7 +162,7 @@ class Engine:
         self, db: Database, key: bytes | None, event: str, new: Written, old: Written, expire_at: int
     ) -> None:
         """Keeps a change for the webhooks that want it."""
-        if self.interest is None or self.loading or event == "rename_to":  # rename_from tells of both keys
+        if self.interest is None or self.loading:
             return
         hooks = self.interest(db.index, event, key)
         if event == "rename_from" and isinstance(new, tuple):

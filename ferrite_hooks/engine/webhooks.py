@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from ferrite_hooks.engine.acl_rules import READ
 from ferrite_hooks.engine.command import Argv, Command
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.webhooks.desk import Note, Post, Seams
@@ -38,6 +39,18 @@ def seams(
         engine.changes.append(change)
         engine.on_pending()
 
+    def may_read(name: str, key: bytes) -> bool:
+        user = engine.acl.users.get(name)
+        return user is not None and user.may_read(key)
+
+    def reads_all(name: str) -> bool:
+        user = engine.acl.users.get(name)
+        return user is not None and any(selector.allows_every_key(READ) for selector in user.selectors)
+
+    def is_admin(name: str) -> bool:
+        user = engine.acl.users.get(name)
+        return user is not None and user.has_category("admin")
+
     return Seams(
         clock=engine.clock,
         at=engine.timers.at,
@@ -46,6 +59,9 @@ def seams(
         notes=notes,
         next_position=next_position,
         publish=publish,
+        may_read=may_read,
+        reads_all=reads_all,
+        is_admin=is_admin,
     )
 
 
@@ -53,6 +69,7 @@ def attach(engine: Engine, manager: Manager) -> None:
     """From now on the engine tells the manager what it wants to know, and WEBHOOK commands find it."""
     engine.extensions["webhooks"] = manager
     manager.on_change = lambda: listen(engine, manager)
+    engine.acl.on_change = manager.matcher.clear
     listen(engine, manager)
 
 

@@ -65,7 +65,12 @@ class Parser:
 
     def _fast(self, data: bytes) -> list[Argv] | None:
         """All commands of `data` if it holds whole ordinary commands and nothing else, or None."""
-        if data[-2:] != b"\r\n" or _HUGE_HEADER.search(data):
+        if data[-2:] != b"\r\n":
+            return None
+        if data.find(b"*", 1) < 0:  # one command: its header is at hand
+            if data.find(b"\r", 1, 6) < 0:
+                return None
+        elif _HUGE_HEADER.search(data):
             return None
         reader = self._reader
         commands: list[Argv] = []
@@ -76,11 +81,14 @@ class Parser:
             while command is not False:
                 commands.append(command)
                 command = get()
-            if (
-                data.count(b"\r\n") == len(commands) + 2 * sum(map(len, commands))
-                and set(map(type, chain.from_iterable(commands))) == _BYTES_ONLY
-                and [] not in commands
-            ):
+            if len(commands) == 1:
+                words = commands[0]
+                lines = 1 + 2 * len(words)
+                kinds = set(map(type, words))
+            else:
+                lines = len(commands) + 2 * sum(map(len, commands))
+                kinds = set(map(type, chain.from_iterable(commands)))
+            if data.count(b"\r\n") == lines and kinds == _BYTES_ONLY and [] not in commands:
                 return commands
         except (hiredis.HiredisError, TypeError):
             pass

@@ -10,7 +10,7 @@ parameters of CONFIG GET.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ferrite_hooks.values.collections import Hash, List, Set
@@ -107,10 +107,15 @@ def _outgrown(value: List, limit: int) -> bool:
         most, size = most // 2 if limit >= 0 else most, size // 2
     if len(value) > most or len(value) * 2 > size:
         return True
-    return _LISTPACK_OVERHEAD + sum(map(_listpack_bytes, value)) > size
+    return listpack_bytes(value) > size
 
 
-def _listpack_bytes(element: bytes) -> int:
+def listpack_bytes(elements: Iterable[bytes]) -> int:
+    """The size of a listpack of these elements."""
+    return _LISTPACK_OVERHEAD + sum(map(_entry_bytes, elements))
+
+
+def _entry_bytes(element: bytes) -> int:
     """What an element takes in a listpack: its header, itself, and its length once more for walking back."""
     if _is_integer(element):
         number = int(element)

@@ -318,18 +318,23 @@ def _raise_sparse(value: bytes, places: list[Place], max_bytes: int) -> bytes | 
             return None
         return value[:HEADER] + runs.opcodes() if runs.changed else value
     for index, rank in places:
-        start, end, first = _window(value, index)
+        window = _window(value, index, rank)
+        if window is None:
+            continue
+        start, end, first = window
         runs = _Runs(value[start:end], first)
         if not runs.set(index, rank, max_bytes - len(value)):
             return None
-        if runs.changed:
-            value = value[:start] + runs.opcodes() + value[end:]
+        value = value[:start] + runs.opcodes() + value[end:]
     return value
 
 
-def _window(value: bytes, index: int) -> tuple[int, int, int]:
+def _window(value: bytes, index: int, rank: int) -> tuple[int, int, int] | None:
     """The part of the opcodes that setting a register can change: the opcode that covers it, the one before
-    and six behind. Returns (start, end, first register). Raises CorruptError when no opcode covers it."""
+    and six behind, as (start, end, first register). None when the register has the rank already.
+
+    Raises CorruptError when no opcode covers it.
+    """
     start, at, before, first = HEADER, HEADER, 0, 0
     for match in _STRETCH.finditer(value, HEADER):
         stretch = match[0]
@@ -345,6 +350,8 @@ def _window(value: bytes, index: int) -> tuple[int, int, int]:
         start, before = at, first
         first += _SPAN[value[at]]
         at += 1
+    if not xzero and _DECODED[value[at]][0] >= rank:
+        return None
     for _ in range(7):
         if at < len(value):
             at += 2 if 64 <= value[at] < 128 else 1

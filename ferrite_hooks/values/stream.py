@@ -129,8 +129,8 @@ class Node:
         live = len(self.ids)
         if 0 < max_entries <= live + self.deleted:
             return True
-        size = self.size + _packed_int(live) + _packed_int(self.deleted)
-        return size + adding >= min(max_bytes or MAX_NODE_BYTES, MAX_NODE_BYTES)
+        counts = _packed_int(live) + _packed_int(self.deleted) if live + self.deleted > 127 else 4
+        return self.size + counts + adding >= (max_bytes if 0 < max_bytes < MAX_NODE_BYTES else MAX_NODE_BYTES)
 
     def append(self, id: int, fields: Fields) -> None:
         names = fields[::2]
@@ -141,7 +141,7 @@ class Node:
             self.size += sum(map(_packed, fields)) + _packed_int(count) + _packed_int(2 * count + 4)
         ms = (id >> 64) - (self.master >> 64)
         seq = (id & U64) - (self.master & U64)
-        self.size += 2 + _packed_int(signed(ms)) + _packed_int(signed(seq))
+        self.size += 6 if ms <= 127 and 0 <= seq <= 127 else 2 + _packed_int(signed(ms)) + _packed_int(signed(seq))
         self.ids.append(id)
         self.entries.append(fields)
         self.last = id
@@ -247,6 +247,14 @@ class Stream:
     def __bool__(self) -> bool:
         return True
 
+    def __repr__(self) -> str:
+        groups = {
+            name: (group.last_id, group.entries_read, [(id, p.consumer.name) for id, p in group.pending.items()])
+            for name, group in self.groups.items()
+        }
+        ids = (self.first_id, self.last_id, self.max_deleted_id)
+        return f"<Stream of {self.length}, ids {ids}, {self.entries_added} added, groups {groups}>"
+
     @property
     def first_id(self) -> int:
         """The id of the first entry, 0 when empty."""
@@ -260,9 +268,15 @@ class Stream:
     # Entries
 
     def append(self, id: int, fields: Fields, max_entries: int = 100, max_bytes: int = 4096) -> None:
-        """Adds an entry; `id` must be greater than last_id. The limits are those of a node, 0 = none."""
+        """Adds an entry; `id` must be greater than last_id. The limits are those of a node, 0 = none.
+
+        Raises ValueError when the fields and values are larger than any node.
+        """
         nodes = self.nodes
-        if not nodes or nodes[-1].full(sum(map(len, fields)), max_entries, max_bytes):
+        adding = sum(map(len, fields))
+        if adding > MAX_NODE_BYTES:
+            raise ValueError("entry too large")
+        if not nodes or nodes[-1].full(adding, max_entries, max_bytes):
             nodes.append(Node(id, fields))
         nodes[-1].append(id, fields)
         self.last_id = id

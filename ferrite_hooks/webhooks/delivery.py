@@ -69,10 +69,16 @@ class Delivery:
         if self.webhook.when and not conditions_hold(self.webhook, change):
             return
         self.counters.matched += 1
-        self.enqueue(change)
+        self._enqueue(change)
         self.desk.wake(self)
 
-    def enqueue(self, change: Change, coalesced: int = 0) -> None:
+    def put(self, change: Change) -> None:
+        """Queues an old change once more. It is not the latest of its key, so it takes no other's place."""
+        self.counters.matched += 1
+        self.queue.push(change)
+        self.desk.pending += 1
+
+    def _enqueue(self, change: Change) -> None:
         """Queues a counted change; when there is no room the overflow policy says what gives way."""
         webhook, queue, desk = self.webhook, self.queue, self.desk
         if webhook.coalesce and (replaced := queue.merge(change)):
@@ -88,7 +94,7 @@ class Delivery:
             queue.drop(victim)
             desk.pending -= 1
             self._overflowed(victim.change)
-        queue.push(change, coalesced)
+        queue.push(change)
         desk.pending += 1
 
     def shrink(self) -> None:

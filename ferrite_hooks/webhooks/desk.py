@@ -82,6 +82,8 @@ class Seams:
     random: Callable[[], float] = random.random
     attempt: Attempt = lambda *columns: None
     is_admin: Callable[[str], bool] = lambda user: user == "default"  # sees every user's webhooks
+    may_read: Callable[[str, bytes], bool] | None = None  # whether a user may read a key; None: all may
+    reads_all: Callable[[str], bool] = lambda user: True  # whether a user may read every key
 
 
 def posting(post: Callable[[Request], Awaitable[Outcome]]) -> Post:

@@ -28,7 +28,7 @@ from ferrite_hooks.webhooks.desk import Desk, Note, Seams, Settings
 from ferrite_hooks.webhooks.events import check_application_event
 from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.lanes import SENT, Parcel, Pending
-from ferrite_hooks.webhooks.match import Matcher, MayRead
+from ferrite_hooks.webhooks.match import Matcher
 from ferrite_hooks.webhooks.model import Change, Outcome, Webhook
 from ferrite_hooks.webhooks.options import Limits, Parsed, Refusal, check_name, check_url, parse, read_secret, shown
 from ferrite_hooks.webhooks.payload import canonical_json, event_id
@@ -50,7 +50,6 @@ class Manager:
         outside: Seams,
         settings: Settings | None = None,
         limits: Limits | None = None,
-        may_read: MayRead | None = None,
         defaults: Webhook | None = None,
     ) -> None:
         """`defaults`: what a new webhook has where CREATE does not say otherwise."""
@@ -58,7 +57,7 @@ class Manager:
         self.desk = Desk(outside, settings or Settings())
         self.limits = limits or Limits()
         self.defaults = defaults or Webhook(serial=0, name="", url="")
-        self.matcher = Matcher(may_read)
+        self.matcher = Matcher(outside.may_read)
         self.registry = Registry(self.matcher)
         self.departed = WebhookCounters()  # of deleted webhooks, so that totals never go back
         self.on_change: Callable[[], None] = lambda: None  # definitions have changed
@@ -137,10 +136,14 @@ class Manager:
         return None
 
     def emit(
-        self, event: str, *, key: bytes | None = None, resource: str = "", data: bytes = b"null",
+        self, event: str, user: str, *, key: bytes | None = None, resource: str = "", data: bytes = b"null",
         db: int = 0, command: str = "", client: int = 0, ip: str = "", transaction: int = 0,
     ) -> str:  # fmt: skip
-        """Publishes an application event. Returns its id. Raises Refusal for a bad name or data that is no JSON."""
+        """Publishes an application event of the user `user`. Returns its id. With a key it goes to webhooks whose
+        owners may read that, without one to the user's own and to those of owners who may read every key.
+
+        Raises Refusal for a bad name or data that is no JSON.
+        """
         try:
             check_application_event(event)
             data = canonical_json(data)
@@ -149,6 +152,8 @@ class Manager:
         if len(data) > self.desk.settings.max_value_bytes:
             raise Refusal(f"DATA: at most {self.desk.settings.max_value_bytes} bytes")
         hooks = self.matcher.match(db, event, key)
+        if key is None:
+            hooks = tuple(serial for serial in hooks if self._may_hear(self.registry.get(serial), user))
         position = self.outside.next_position()
         now = self.outside.clock.now
         self._publish(
@@ -182,6 +187,11 @@ class Manager:
                 )
             )  # fmt: skip
 
+    def _may_hear(self, listener: Delivery | None, user: str) -> bool:
+        return listener is not None and (
+            listener.webhook.owner == user or self.outside.reads_all(listener.webhook.owner)
+        )
+
     def _may_see(self, listener: Delivery | None, owner: str) -> bool:
         if listener is None:
             return False
@@ -199,6 +209,11 @@ class Manager:
     def visible(self, delivery: Delivery, viewer: str) -> bool:
         """Whether a user may see and change a webhook: the owner and administrators may."""
         return delivery.webhook.owner == viewer or self.outside.is_admin(viewer)
+
+    def visible_to(self, viewer: str) -> list[Delivery]:
+        """All webhooks that a user may see, by name."""
+        everything = self.outside.is_admin(viewer)
+        return [delivery for delivery in self.registry if everything or delivery.webhook.owner == viewer]
 
     def create(self, name: bytes, url: bytes, tokens: list[bytes], owner: str) -> str:
         """Makes a webhook. Returns the secret that SECRET GENERATE made, "" if none. Raises Refusal."""
@@ -346,8 +361,7 @@ class Manager:
             self.desk.flush()
             self.outside.notes([["queue", serial, [[tuple(change), 0] for change in chosen]]])
             for change in chosen:
-                delivery.counters.matched += 1
-                delivery.enqueue(change)
+                delivery.put(change)
             self.desk.wake(delivery)
         return len(chosen)
 

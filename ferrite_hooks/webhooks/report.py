@@ -6,6 +6,7 @@ from typing import Any
 
 from ferrite_hooks.metrics import WebhookCounters
 from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery
+from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.history import Row
 from ferrite_hooks.webhooks.manager import Manager
 from ferrite_hooks.webhooks.model import Webhook
@@ -110,7 +111,7 @@ def letter(manager: Manager, dead: DeadLetter) -> dict[str, Any]:
     change = dead.change
     return {
         "event_id": event_id(manager.outside.journal_id, change.position),
-        "event": change.event,
+        "event": wide_name(change.event),
         "key": change.key,
         "database": change.db,
         "event_at": timestamp(change.at),

@@ -73,6 +73,8 @@ class Restoration:
             events = [event for event in found if event is not None]
             if owner is None or len(events) != len(found) or not _one_behind_the_other(events):
                 continue
+            if len(events) > 1 and not owner.webhook.batch:  # BATCH has been switched off since
+                continue
             parcel = Parcel(events)
             parcel.attempt, parcel.spent = attempt, spent
             held.setdefault(owner, []).append((parcel, at))

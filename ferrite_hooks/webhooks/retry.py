@@ -61,7 +61,7 @@ def decide(
 
 def describe(outcome: Outcome) -> str:
     """One line on why a request failed."""
-    return f"HTTP {outcome.status}" if outcome.status else f"{outcome.stage.value}: {outcome.error}"
+    return f"HTTP {outcome.status}" if outcome.status else outcome.error or outcome.stage.value
 
 
 def backoff_ms(webhook: Webhook, attempt: int, multiplier: float = MULTIPLIER) -> float:

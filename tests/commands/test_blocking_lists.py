@@ -7,10 +7,12 @@ from fakes import Client, Harness
 from histories import apply, contents
 from oracle import Oracle, Pair, Wire, Word, encode
 
+from ferrite_hooks.engine.blocking import unblock
+
 
 class Crowd:
-    """The same named clients on both servers. `both.do(...)` is a command that answers at once; a blocking one
-    is started with `wait` and its answer compared with `answer`."""
+    """The same named clients on both servers. `do` is a command that answers at once; one that blocks is
+    started with `wait`, and its answer is compared by `answer`."""
 
     def __init__(self, oracle: Oracle, harness: Harness, resp: int = 2) -> None:
         self.pair = Pair(oracle, harness, resp)
@@ -187,8 +189,6 @@ def test_where_blocking_is_denied(client: Client, words: tuple[Word, ...], reply
 
 
 def test_a_waiting_client_that_leaves_takes_nothing(harness: Harness, client: Client) -> None:
-    from ferrite_hooks.engine.blocking import unblock
-
     first, second = harness.connect(), harness.connect()
     first("BLPOP", "l", 0)
     second("BLPOP", "l", 0)
@@ -223,3 +223,62 @@ def test_a_served_pop_is_its_client_s_own_event(harness: Harness, client: Client
         ("rpush", "RPUSH", client.session.id), ("lpush", "BLMOVE", waiting.session.id),
         ("lpop", "BLMOVE", waiting.session.id), ("del", "BLMOVE", waiting.session.id),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [
+    ("BLPOP", "l", 0), ("BLMPOP", 0, 1, "l", "LEFT"), ("BLMOVE", "l", "d", "LEFT", "LEFT", 0),
+    ("BRPOPLPUSH", "l", "d", 0),
+])  # fmt: skip
+@pytest.mark.parametrize("resp", [2, 3])
+def test_inside_multi(oracle: Oracle, harness: Harness, words: tuple[Word, ...], resp: int) -> None:
+    crowd = Crowd(oracle, harness, resp)
+    for before in [(), ("RPUSH", "l", "1", "2")]:
+        crowd.do("MULTI")
+        if before:
+            crowd.do(*before)
+        crowd.do(*words)
+        crowd.do("LLEN", "l")
+        crowd.do("EXEC")
+    crowd.pair.events()
+
+
+def test_what_is_gone_when_the_transaction_ends_wakes_nobody(crowd: Crowd) -> None:
+    crowd.wait("a", "BLPOP", "l", 0)
+    crowd.wait("b", "BLMOVE", "l", "d", "LEFT", "LEFT", 0)
+    for after in [("DEL", "l"), ("SET", "l", "v"), ("LPOP", "l")]:
+        crowd.do("MULTI")
+        crowd.do("RPUSH", "l", "1")
+        crowd.do(*after)
+        crowd.do("EXEC")
+        crowd.answer()
+    crowd.do("DEL", "l")
+    crowd.do("MULTI")
+    crowd.do("RPUSH", "l", "1")
+    crowd.do("LPUSH", "l", "0")
+    crowd.do("EXEC")
+    crowd.answer("a", "b")
+    crowd.pair.events()
+
+
+@pytest.mark.parametrize("words", [
+    ("RENAME", "other", "l"), ("COPY", "other", "l"), ("SORT", "other", "ALPHA", "STORE", "l"),
+    ("LMOVE", "other", "l", "LEFT", "LEFT"), ("RPOPLPUSH", "other", "l"),
+])  # fmt: skip
+def test_a_list_that_comes_another_way_is_served_too(crowd: Crowd, words: tuple[Word, ...]) -> None:
+    crowd.do("RPUSH", "other", "3", "1", "2")
+    crowd.wait("a", "BLPOP", "l", 0)
+    crowd.do(*words)
+    crowd.answer("a")
+    crowd.do("LRANGE", "l", 0, -1)
+
+
+def test_a_client_in_another_database_is_not_served(crowd: Crowd) -> None:
+    crowd.wait("a", "BLPOP", "l", 0)
+    crowd.do("SELECT", 1)
+    crowd.do("RPUSH", "l", "1")
+    crowd.answer()
+    crowd.do("SELECT", 0)
+    crowd.do("RPUSH", "l", "2")
+    crowd.answer("a")
+    crowd.do("SELECT", 1)
+    crowd.do("LRANGE", "l", 0, -1)

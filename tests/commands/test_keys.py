@@ -164,10 +164,3 @@ def test_copies_share_nothing(client: Client) -> None:
     client("APPEND", "twin-raw", "z")
     assert (client("LLEN", "list"), client("HGET", "hash", "f")) == (1, b"v")
     assert (client("ZSCORE", "zset", "m"), client("GET", "raw")) == (1, b"xy")
-
-
-def test_wait_ends_with_its_timeout(client: Client, harness: Harness) -> None:
-    client("WAIT", 1, 100)
-    assert client.session.blocked
-    harness.advance(100)
-    assert client.sent() == b":0\r\n" and not client.session.blocked

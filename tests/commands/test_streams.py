@@ -1,29 +1,19 @@
-"""Stream commands against redis-server: raw replies, events and final state, in both protocols and at random."""
+"""Stream commands against redis-server: raw replies and events, in both protocols."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
-import hiredis
 import pytest
 from fakes import Client, Harness
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from oracle import Oracle, Pair, Word
+from oracle import Oracle, Pair
 
-from ferrite_hooks.engine.command import COMMANDS
+from ferrite_hooks.values import stream as stream_value
 
 
 def words(line: str) -> list[str]:
     return ["" if word == "''" else word for word in line.split()]
-
-
-def parsed(raw: bytes) -> Any:
-    reader = hiredis.Reader()
-    reader.feed(raw)
-    return reader.gets()
 
 
 @pytest.fixture(params=[2, 3])
@@ -469,283 +459,33 @@ def test_pending_entries_show_how_long_they_wait(harness: Harness, client: Clien
     assert client("XPENDING", "s", "g", "-", "+", 1) == [[b"1-1", b"c", 500, 2]]
 
 
-def test_changes_show_the_entry_that_was_added(harness: Harness, client: Client) -> None:
+def test_changes_show_the_entries(harness: Harness, client: Client) -> None:
     harness.capture_all()
     client("XADD", "s", "MAXLEN", 1, "1-1", "a", "b")
     client("XADD", "s", "MAXLEN", 1, "1-2", "c", "d")
+    client("XADD", "s", "1-3", "e", "f")
+    client("XDEL", "s", "1-3", "1-2")
+    client("XADD", "s", "1-4", "g", "h")
+    client("XDEL", "s", "1-4")
     _, changes = harness.engine.drain()
     assert [(change.event, change.new, change.old) for change in changes] == [
         ("xadd", ("stream", [b"1-1", b"a", b"b"]), None),
         ("xadd", ("stream", [b"1-2", b"c", b"d"]), ("stub", "stream", 1)),
         ("xtrim", None, None),
+        ("xadd", ("stream", [b"1-3", b"e", b"f"]), ("stub", "stream", 1)),
+        ("xdel", None, ("stub", "stream", 2)),
+        ("xadd", ("stream", [b"1-4", b"g", b"h"]), ("stub", "stream", 0)),
+        ("xdel", None, ("stream", [b"1-4", b"g", b"h"])),
     ]
 
 
-# Waiting
-
-
-def test_xread_waits_for_what_comes_after_now(harness: Harness, client: Client) -> None:
-    reader = harness.connect()
-    client("XADD", "s", "1-1", "a", "b")
-    reader("XREAD", "COUNT", 1, "BLOCK", 0, "STREAMS", "none", "s", "$", "$")
-    assert reader.session.blocked
-    client("XDEL", "s", "1-1")
-    client("XGROUP", "CREATE", "s", "g", "$")
-    assert reader.session.blocked and reader.sent() == b""
-    client("XADD", "s", "1-2", "a", "b")
-    assert parsed(reader.sent()) == [[b"s", [[b"1-2", [b"a", b"b"]]]]]
-    assert not reader.session.blocked
-
-
-def test_xread_times_out_and_outlives_wrong_types(harness: Harness, client: Client) -> None:
-    reader = harness.connect()
-    reader("XREAD", "BLOCK", 100, "STREAMS", "s", "0")
-    client("SET", "s", "v")
-    assert reader.session.blocked
-    harness.advance(99)
-    assert reader.session.blocked
-    harness.advance(1)
-    assert reader.sent() == b"*-1\r\n"
-
-
-def test_every_reader_gets_the_entry_but_one_consumer_of_a_group(harness: Harness, client: Client) -> None:
-    readers = [harness.connect(), harness.connect()]
-    consumers = [harness.connect(), harness.connect()]
-    client("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
-    for reader in readers:
-        reader("XREAD", "BLOCK", 0, "STREAMS", "s", "$")
-    for name, consumer in zip("cd", consumers, strict=True):
-        consumer("XREADGROUP", "GROUP", "g", name, "BLOCK", 0, "STREAMS", "s", ">")
-    harness.effects()
-    client("XADD", "s", "5-1", "a", "b")
-    got = [[b"s", [[b"5-1", [b"a", b"b"]]]]]
-    assert [parsed(reader.sent()) for reader in readers] == [got, got]
-    assert parsed(consumers[0].sent()) == got
-    assert consumers[1].sent() == b"" and consumers[1].session.blocked
-    time = b"%d" % harness.clock.now
-    assert harness.effects() == [
-        [b"XADD", b"s", b"5-1", b"a", b"b"],
-        [b"XCLAIM", b"s", b"g", b"c", b"0", b"5-1", b"TIME", time, b"RETRYCOUNT", b"1", b"FORCE", b"JUSTID",
-         b"LASTID", b"5-1"],
-        [b"XGROUP", b"SETID", b"s", b"g", b"5-1", b"ENTRIESREAD", b"1"],
-    ]  # fmt: skip
-    client("XADD", "s", "5-2", "a", "b")
-    assert parsed(consumers[1].sent()) == [[b"s", [[b"5-2", [b"a", b"b"]]]]]
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        ("XGROUP DESTROY s g", "NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option"),
-        ("SET s v", "WRONGTYPE Operation against a key holding the wrong kind of value"),
-        ("", "NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option"),
-    ],
-)
-def test_consumers_learn_that_their_group_is_gone(
-    harness: Harness, client: Client, change: str, error: str
+def test_an_entry_larger_than_any_node_is_refused(
+    harness: Harness, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    consumer = harness.connect()
-    client("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
-    consumer("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", ">")
-    client("XGROUP", "CREATE", "s", "other", "$")
-    assert consumer.session.blocked
-    if change:
-        client(*words(change))
-    else:
-        harness.engine.databases[0].drop(b"s")
-        harness.engine.settle()
-    assert consumer.sent() == f"-{error}\r\n".encode() and not consumer.session.blocked
-
-
-def test_a_blocked_consumer_is_not_recreated_when_it_is_removed(harness: Harness, client: Client) -> None:
-    consumer = harness.connect()
-    client("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
-    consumer("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", ">")
-    client("XGROUP", "DELCONSUMER", "s", "g", "c")
-    assert client("XINFO", "CONSUMERS", "s", "g") == []
-    client("XADD", "s", "1-1", "a", "b")
-    assert [c[b"name"] for c in client("XINFO", "CONSUMERS", "s", "g")] == [b"c"]
-
-
-def test_xread_does_not_wait_in_a_transaction_or_script(harness: Harness, client: Client) -> None:
-    client.session.deny_blocking = True
-    assert client.raw("XREAD", "BLOCK", 0, "STREAMS", "s", "$") == b"*-1\r\n"
-    client.session.internal = True
-    assert client("xread", "BLOCK", 0, "STREAMS", "s", "$").text == (
-        "ERR xread command is not allowed with BLOCK option from scripts"
-    )
-
-
-# At random
-
-IDS = st.builds("{}-{}".format, st.integers(0, 5), st.integers(0, 1))
-NEXT = st.integers(3, 25).map("{}-*".format)
-STREAM = st.sampled_from("st")
-GROUP = st.sampled_from("gh")
-CONSUMER = st.sampled_from("cd")
-COUNT = st.integers(0, 8)
-
-
-def line(*parts: Any) -> st.SearchStrategy[list[Word]]:
-    """A command whose parts are words, or strategies for one word or a list of words."""
-    drawn = [st.just(part) if isinstance(part, str) else part for part in parts]
-    return st.tuples(*drawn).map(
-        lambda found: [word for part in found for word in (part if isinstance(part, list) else [part])]
-    )
-
-
-TRIM = st.one_of(
-    st.just([]),
-    line("MAXLEN", st.sampled_from("=~"), COUNT),
-    line("MINID", st.sampled_from("=~"), IDS),
-    line("MAXLEN", "~", COUNT, "LIMIT", COUNT),
-)
-COMMAND = st.one_of(
-    line("XADD", STREAM, TRIM, IDS, "a", st.sampled_from(["", "1", "x" * 100])),
-    line("XADD", STREAM, TRIM, NEXT, "b", "2"),
-    line("XADD", STREAM, NEXT, "b", "2"),
-    line("XTRIM", STREAM, TRIM),
-    line("XDEL", STREAM, st.lists(IDS, min_size=1, max_size=3)),
-    line("XSETID", STREAM, IDS, st.sampled_from([[], ["ENTRIESADDED", 20], ["MAXDELETEDID", "3-1"]])),
-    line("XGROUP", "CREATE", STREAM, GROUP, IDS, st.sampled_from([[], ["MKSTREAM"], ["ENTRIESREAD", 2]])),
-    line("XGROUP", "SETID", STREAM, GROUP, IDS, st.sampled_from([[], ["ENTRIESREAD", 2]])),
-    line("XGROUP", "DESTROY", STREAM, GROUP),
-    line("XGROUP", "CREATECONSUMER", STREAM, GROUP, CONSUMER),
-    line("XGROUP", "DELCONSUMER", STREAM, GROUP, CONSUMER),
-    line("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", COUNT, st.sampled_from([[], ["NOACK"]]),
-         "STREAMS", STREAM, st.one_of(st.just(">"), st.just(">"), IDS)),
-    line("XREADGROUP", "GROUP", GROUP, CONSUMER, "STREAMS", "s", "t", ">", ">"),
-    line("XACK", STREAM, GROUP, st.lists(IDS, min_size=1, max_size=4)),
-    line("XCLAIM", STREAM, GROUP, CONSUMER, st.sampled_from([0, 100_000]), st.lists(IDS, min_size=1, max_size=4),
-         st.sampled_from([[], ["JUSTID"], ["FORCE"], ["FORCE", "JUSTID", "RETRYCOUNT", 4], ["LASTID", "4-0"]])),
-    line("XAUTOCLAIM", STREAM, GROUP, CONSUMER, st.sampled_from([0, 100_000]), IDS, "COUNT", st.integers(1, 3),
-         st.sampled_from([[], ["JUSTID"]])),
-    line("XRANGE", STREAM, IDS, IDS, "COUNT", COUNT),
-    line("XREVRANGE", STREAM, st.sampled_from(["+", "(7-0", "9"]), IDS),
-    line("XREAD", "COUNT", COUNT, "STREAMS", "s", "t", IDS, IDS),
-    line("XPENDING", STREAM, GROUP),
-)  # fmt: skip
-FRAME = [
-    *(["XADD", "s", f"{n // 2}-{n % 2}", "a", str(n)] for n in range(1, 12)),
-    *(["XADD", "t", f"{n}-1", "a", str(n)] for n in range(1, 6)),
-    *(words(line) for line in ("XGROUP CREATE s g 0", "XGROUP CREATE s h 2-0", "XGROUP CREATE t g 0")),
-    *(words(f"XREADGROUP GROUP g {name} COUNT 3 STREAMS s t > >") for name in "cd"),
-    words("XREADGROUP GROUP h d COUNT 2 STREAMS s >"),
-]
-HISTORY = st.lists(COMMAND, min_size=10, max_size=60).map(lambda found: FRAME + found)
-
-
-def state(ask: Any, key: str) -> list[Any]:
-    """All of a stream that does not depend on the time; a node that a trim has left empty is no matter."""
-    if not (info := ask("XINFO", "STREAM", key)):
-        return []
-    assert info[2:6:2] == [b"radix-tree-keys", b"radix-tree-nodes"]
-    groups = ask("XINFO", "GROUPS", key)
-    found = [info[:2] + info[6:], ask("XRANGE", key, "-", "+"), groups]
-    for group in groups:
-        name = dict(zip(group[::2], group[1::2], strict=True))[b"name"]
-        pending = ask("XPENDING", key, name, "-", "+", 1000)
-        found.append([(id, consumer, count) for id, consumer, _, count in pending])
-        found.append([consumer[:4] for consumer in ask("XINFO", "CONSUMERS", key, name)])
-    return found
-
-
-@pytest.mark.oracle
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(HISTORY)
-def test_random_histories_end_as_on_redis(oracle: Oracle, history: list[list[Word]]) -> None:
-    oracle("FLUSHALL")
-    oracle("CONFIG", "SET", "stream-node-max-entries", 3)
-    harness = Harness()
-    harness.engine.settings["stream-node-max-entries"] = 3
-    harness.clock.now = int(time.time() * 1000)
-    pair = Pair(oracle, harness)
-    try:
-        for command in history:
-            if is_newer(pair, command):
-                continue
-            pair.check(*command)
-            pair.events()
-    finally:
-        pair.close()
-        oracle("CONFIG", "SET", "stream-node-max-entries", 100)
-    for key in "st":
-        theirs = state(lambda *command: plain(oracle(*command)), key)
-        assert state(lambda *command: plain(harness.client.raw(*command)), key) == theirs
-
-
-def plain(raw: bytes) -> Any:
-    value = parsed(raw)
-    return [] if isinstance(value, hiredis.ReplyError) else value
-
-
-def is_newer(pair: Pair, command: list[Any]) -> bool:
-    """Whether Redis 7.2, which we follow, is known to do otherwise than the 7.0 we compare with."""
-    data = pair.harness.engine.databases[0].data
-    if command[0] == "XSETID" and command[1].encode() in data:
-        return data[command[1].encode()].max_deleted_id > 0  # checked before the length
-    if command[0] == "XREADGROUP":
-        keys, group, consumer = [key for key in command[4:] if key in ("s", "t")], command[2], command[3]
-    elif command[0] in ("XCLAIM", "XAUTOCLAIM"):
-        keys, group, consumer = [command[1]], command[2], command[3]
-    else:
-        return False
-    for key in keys:  # a consumer is created even if there is nothing for it
-        stream = data.get(key.encode())
-        found = stream.groups.get(group.encode()) if stream is not None else None
-        if found is not None and consumer.encode() not in found.consumers:
-            if command[0] != "XREADGROUP" or (command[-1] == ">" and stream.top_id <= found.last_id):
-                return True
-    return False
-
-
-def shape(client: Client) -> Any:
-    """Every stream with everything but when consumers were last seen."""
-    found = {}
-    for key in "st":
-        info = client("XINFO", "STREAM", key, "FULL", "COUNT", 0)
-        if isinstance(info, dict):
-            for volatile in (b"radix-tree-keys", b"radix-tree-nodes"):
-                del info[volatile]
-            for group in info[b"groups"]:
-                for consumer in group[b"consumers"]:
-                    del consumer[b"seen-time"], consumer[b"active-time"]
-            found[key] = info
-    return found
-
-
-@settings(max_examples=80, deadline=None)
-@given(HISTORY)
-def test_effects_replayed_make_the_same_streams(history: list[list[Word]]) -> None:
-    first, second = Harness(), Harness()
-    first.engine.settings["stream-node-max-entries"] = 3
-    for command in history:
-        first.client(*command)
-        first.clock.advance(7)
-    second.clock.now = first.clock.now + 10_000
-    for effect in first.effects():
-        second.client(*effect)
-    assert shape(second.client) == shape(first.client)
-
-
-@settings(max_examples=60, deadline=None)
-@given(HISTORY)
-def test_only_declared_changes_happen(history: list[list[Word]]) -> None:
-    harness = Harness()
-    harness.capture_all()
-    for command in history:
-        before = shape(harness.client)
-        harness.client(*command)
-        effects, changes = harness.engine.drain()
-        declared = find_declaration(command).events
-        assert {change.event for change in changes} <= set(declared)
-        if shape(harness.client) != before:
-            assert effects and (changes or "silent" in declared), command
-
-
-def find_declaration(command: list[Word]) -> Any:
-    made = COMMANDS[str(command[0]).encode()]
-    return made.subcommands[str(command[1]).lower().encode()] if made.subcommands else made
+    monkeypatch.setattr(stream_value, "MAX_NODE_BYTES", 1000)
+    client("XADD", "s", "1-1", "f", "v" * 999)
+    assert client("XADD", "s", "1-2", "f", "v" * 1000).text == "ERR Elements are too large to be stored"
+    assert client("XLEN", "s") == 1
 
 
 def test_help_names_every_subcommand(client: Client) -> None:
@@ -753,18 +493,3 @@ def test_help_names_every_subcommand(client: Client) -> None:
         lines = [text.text.decode() for text in client(container, "HELP")]
         assert lines[0] == f"{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
         assert len(lines) == 1 + 2 * count and lines[-2] == "HELP"
-
-
-def test_a_wait_is_counted_once_when_it_ends(harness: Harness, client: Client) -> None:
-    made = COMMANDS[b"xreadgroup"]
-    made.calls = made.failed = 0
-    first, second = harness.connect(), harness.connect()
-    client("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
-    first("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", ">")
-    second("XREADGROUP", "GROUP", "g", "c", "BLOCK", 10, "STREAMS", "s", ">")
-    assert (made.calls, made.failed) == (0, 0)
-    harness.advance(10)
-    assert (made.calls, made.failed) == (1, 0)
-    client("XGROUP", "DESTROY", "s", "g")
-    assert (made.calls, made.failed) == (2, 1)
-    assert harness.engine.errors == {"NOGROUP": 1}

@@ -12,7 +12,6 @@ import orjson
 import pytest
 from fakes import Client, Harness
 
-from ferrite_hooks.engine.acl import User
 from ferrite_hooks.engine.command import all_commands
 from ferrite_hooks.engine.webhooks import attach, seams
 from ferrite_hooks.errors import ReplyError
@@ -73,8 +72,10 @@ class Hooks:
         return orjson.loads(request.body)
 
     def user(self, name: str) -> Client:
+        """A client of a user who may do everything with keys that begin with his name."""
+        self.engine.acl.set_user(name, [b"on", b"nopass", b"+@all", b"-@admin", f"~{name}:*".encode()])
         client = self.harness.connect()
-        client.session.user = User(name)
+        client("AUTH", name, "any")
         return client
 
 
@@ -196,6 +197,25 @@ def test_tenants_do_not_see_each_other(hooks: Hooks) -> None:
     assert bob("WEBHOOK.STATS")["total_webhooks"] == 0
     for words in (["INFO", "anns"], ["PAUSE", "anns"], ["TEST", "anns"], ["REPLAY", "anns", "DEAD"], ["STATS", "anns"]):
         assert "no such webhook" in hooks.refused(f"WEBHOOK.{words[0]}", *words[1:], by=bob)
+
+
+def test_tenants_receive_only_what_they_may_read(hooks: Hooks) -> None:
+    ann, bob = hooks.user("ann"), hooks.user("bob")
+    ann("WEBHOOK.CREATE", "anns", URL, "EVENTS", "*")
+    bob("WEBHOOK.CREATE", "bobs", URL, "EVENTS", "*", "PATTERN", "*")
+    hooks("SET", "ann:1", "v")
+    hooks("SET", "other", "v")
+    hooks("WEBHOOK.EMIT", "a.private")
+    ann("WEBHOOK.EMIT", "a.own")
+    hooks("WEBHOOK.EMIT", "a.keyed", "KEY", "bob:1")
+    hooks.turn()
+    got = sorted((dict(r.headers)["X-Ferrite-Webhook"], orjson.loads(r.body)["event"]) for r, _ in hooks.flying)
+    assert got == [("anns", "SET"), ("anns", "a.own"), ("bobs", "a.keyed")]
+    hooks.flying.clear()
+    hooks("ACL", "SETUSER", "bob", "~other")
+    hooks("SET", "other", "v")
+    hooks.turn()
+    assert [dict(r.headers)["X-Ferrite-Webhook"] for r, _ in hooks.flying] == ["bobs"], "the ACL is asked again"
 
 
 def test_a_rename_and_a_flush_are_one_event_each(hooks: Hooks) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ def test_any_split_gives_the_same_commands(commands: list[list[bytes]], cuts: li
     data = b"".join(map(encode, commands))
     parser, found = Parser(), []
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if end > start:
             found += parser.feed(data[start:end])
     assert found == commands

@@ -182,9 +182,9 @@ def test_tls_with_and_without_a_client_certificate(tmp_path: Path, certificates:
         client = {"ssl_certfile": str(certificates / "client.pem"), "ssl_keyfile": str(certificates / "client.key")}
         with redis.Redis(**tls, **client) as friend:  # type: ignore[arg-type]
             assert friend.set("k", "v" * 1_000_000) and len(friend.get("k")) == 1_000_000
-        with redis.Redis(**tls) as stranger:  # type: ignore[arg-type]
-            with pytest.raises((redis.ConnectionError, ssl.SSLError, OSError)):
-                stranger.ping()
+        refused = pytest.raises((redis.ConnectionError, ssl.SSLError, OSError))
+        with redis.Redis(**tls) as stranger, refused:  # type: ignore[arg-type]
+            stranger.ping()
 
 
 def test_tls_files_that_do_not_exist_are_named(tmp_path: Path) -> None:

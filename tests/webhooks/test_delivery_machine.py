@@ -35,7 +35,7 @@ class Delivering(RuleBasedStateMachine):
         self.arrived: dict[tuple[int, int], int] = {}  # (webhook, position) -> how often
         self.last: dict[tuple[int, str], int] = {}  # (webhook, key) -> position of the last new arrival
         self.owed: dict[int, set[int]] = {}  # webhook -> positions it has matched
-        self.replayed: set[int] = set()  # positions that REPLAY has put out of order
+        self.replayed: set[tuple[int, int]] = set()  # (webhook, position) that REPLAY has put out of order
         for name in ("one", "two"):
             self.owed[self.world.create(name).webhook.serial] = set()
         self.world.settle()
@@ -43,8 +43,9 @@ class Delivering(RuleBasedStateMachine):
     def hook(self, name: str) -> Any:
         return self.world.manager.registry.named(name)
 
-    def pending(self) -> set[int]:
-        return {e.change.position for d in self.world.manager.registry for e in d.queue.lanes}
+    def pending(self) -> set[tuple[int, int]]:
+        deliveries = list(self.world.manager.registry)
+        return {(d.webhook.serial, e.change.position) for d in deliveries for e in d.queue.lanes}
 
     # -- what can happen -----------------------------------------------------------------------------------
 
@@ -114,7 +115,8 @@ class Delivering(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def replay_dead(self, name: str) -> None:
-        self.replayed |= set(self.hook(name).dead)
+        hook = self.hook(name)
+        self.replayed |= {(hook.webhook.serial, position) for position in hook.dead}
         self.world.manager.replay_dead(self.hook(name))
 
     # -- what must hold ------------------------------------------------------------------------------------
@@ -125,7 +127,7 @@ class Delivering(RuleBasedStateMachine):
             key, position = event["key"], event["metadata"]["sequence"]
             first = (serial, position) not in self.arrived
             self.arrived[(serial, position)] = self.arrived.get((serial, position), 0) + 1
-            if first and position not in self.replayed:
+            if first and (serial, position) not in self.replayed:
                 assert position > self.last.get((serial, key), 0), "a key's events arrive in order"
                 self.last[(serial, key)] = position
 

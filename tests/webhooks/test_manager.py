@@ -81,7 +81,7 @@ def test_retries_then_a_dead_letter(world: World) -> None:
         world.advance(delay)
     assert len(ids) == 1, "the id is the same at every attempt"
     [letter] = hook.dead.values()
-    assert (letter.attempts, letter.reason) == (3, "retries exhausted: connect: connection refused")
+    assert (letter.attempts, letter.reason) == (3, "retries exhausted: connection refused")
     assert (hook.counters.dead, hook.counters.failed, hook.counters.retries) == (1, 3, 2)
     assert world.balance(hook)
     assert [row[5] for row in world.attempts] == ["retrying", "retrying", "dead"]
@@ -257,6 +257,37 @@ def test_switching_batches_on_and_off_keeps_order(world: World) -> None:
     assert world.balance(hook)
 
 
+@pytest.mark.parametrize("keys", ["ab", "aa"])
+def test_a_failed_batch_goes_one_by_one_when_batches_are_switched_off(world: World, keys: str) -> None:
+    hook = world.create(options="BATCH true BATCH_SIZE 2")
+    for key in keys:
+        world.write(key)
+    world.settle()
+    world.answer(FAILURE)
+    world.manager.update(hook, b"BATCH false".split())
+    world.settle()
+    world.crash()
+    world.advance(60_000)
+    assert [s.sequences for s in world.answer_all()] == [[1], [2]]
+
+
+def test_retries_of_before_a_batch_do_not_get_in_its_way(world: World) -> None:
+    hook = world.create(options="RETRY_DELAY 1000")
+    for key in "ab":
+        world.write(key)
+    world.settle()
+    world.answer(FAILURE)
+    world.answer(FAILURE)
+    world.manager.update(hook, b"BATCH true BATCH_SIZE 2".split())
+    world.settle()
+    world.crash()
+    world.advance(60_000)
+    assert len(world.flying) == 1, "one batch at a time"
+    assert [sequence for s in world.answer_all() for sequence in s.sequences] == [1, 2]
+    world.answer_all()
+    assert world.manager.desk.pending == 0
+
+
 def test_rate_limit_delays_and_costs_no_attempt(world: World) -> None:
     world.create(options="RATE_LIMIT 10")
     for i in range(25):
@@ -370,6 +401,31 @@ def test_coalesce_keeps_the_latest(world: World) -> None:
     assert hook.counters.coalesced == 3 and world.balance(hook)
 
 
+def test_coalesce_leaves_alone_what_was_tried_before_a_restart(world: World) -> None:
+    world.create(options="COALESCE true")
+    world.write("k", b"tried")
+    world.settle()
+    world.answer(FAILURE)
+    world.crash()
+    world.write("k", b"new")
+    world.advance(1000)
+    assert [s.json["data"]["value"] for s in world.answer_all()] == ["tried", "new"]
+
+
+def test_a_replayed_event_takes_no_newer_ones_place(world: World) -> None:
+    hook = world.create(options="COALESCE true RETRIES 0")
+    world.write("k", b"old")
+    world.settle()
+    world.answer(FAILURE)
+    world.manager.pause(hook, True)
+    world.write("k", b"new")
+    world.settle()
+    assert world.manager.replay_dead(hook) == 1
+    world.manager.pause(hook, False)
+    assert [s.json["data"]["value"] for s in world.answer_all()] == ["new", "old"]
+    assert world.balance(hook)
+
+
 def test_coalesce_in_batches(world: World) -> None:
     hook = world.create(options="COALESCE true BATCH true BATCH_INTERVAL 100")
     for i in range(3):
@@ -414,6 +470,28 @@ def test_replay_dead_events_and_purge(world: World) -> None:
     assert (len(hook.queue), len(hook.dead)) == (0, 0)
 
 
+def test_what_is_pending_is_not_queued_twice(world: World) -> None:
+    hook = world.create()
+    world.manager.pause(hook, True)
+    world.write("k")
+    world.settle()
+    changes = [event.change for event in hook.queue.lanes]
+    assert world.manager.requeue(hook, changes) == 0
+    assert len(hook.queue) == 1 and world.balance(hook)
+
+
+def test_no_more_is_replayed_than_there_is_room_for(world: World) -> None:
+    hook = world.create(options="RETRIES 0 CONCURRENCY 1")
+    for key in "abc":
+        world.write(key)
+    world.settle()
+    for _ in "abc":
+        world.answer(FAILURE)
+    world.manager.update(hook, b"MAX_PENDING 2".split())
+    assert world.manager.replay_dead(hook) == 2
+    assert list(hook.dead) == [3] and hook.counters.dropped == 0
+
+
 @pytest.mark.parametrize("id", ["evt_x", "", event_id("other", 3), "evt_" + "u" * 21, "evt_é"])
 def test_replay_of_what_is_no_event(world: World, id: str) -> None:
     hook = world.create()
@@ -455,12 +533,17 @@ def test_own_events_go_to_others_only(world: World) -> None:
     world.create("ops", "EVENTS webhook.*")
     world.answer_all()
     hook = world.create("w", "RETRIES 0 EVENTS * webhook.*")
-    world.manager.pause(hook, True)
+    told = world.answer_all()
+    world.manager.update(hook, b"RETRIES 1".split())
+    told += world.answer_all()
     world.manager.disable(hook)
     world.manager.enable(hook)
+    told += world.answer_all()
     world.manager.delete(hook)
-    assert [s.json["event"] for s in world.answer_all() if s.hook == "ops"] == [
-        "webhook.created", "webhook.disabled", "webhook.enabled", "webhook.deleted",
+    told += world.answer_all()
+    assert {s.hook for s in told} == {"ops"}, "a webhook hears nothing about itself"
+    assert [s.json["event"] for s in told] == [
+        "webhook.created", "webhook.updated", "webhook.disabled", "webhook.enabled", "webhook.deleted",
     ]  # fmt: skip
 
 
@@ -478,13 +561,13 @@ def test_own_events_stay_with_their_owner(world: World) -> None:
 
 def test_emit(world: World) -> None:
     world.create(options="EVENTS user.*")
-    id = world.manager.emit("user.created", resource="42", data=b'{"b":1,"a":[true]}')
+    id = world.manager.emit("user.created", "default", resource="42", data=b'{"b":1,"a":[true]}')
     world.settle()
     sent = world.answer(OK)
     assert (sent.json["id"], sent.json["event"]) == (id, "user.created")
     for name, data in (("SET", b"1"), ("webhook.created", b"1"), ("user.created", b"{")):
         with pytest.raises(Refusal):
-            world.manager.emit(name, data=data)
+            world.manager.emit(name, "default", data=data)
 
 
 def test_when(world: World) -> None:

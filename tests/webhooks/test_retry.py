@@ -42,7 +42,7 @@ def test_gone_is_final_and_disables() -> None:
 def test_retries_run_out() -> None:
     assert isinstance(decide(REFUSED, 3, HOOK, NOW, 0.5), RetryAt)
     decision = decide(REFUSED, 4, HOOK, NOW, 0.5)
-    assert decision == Dead("retries exhausted: connect: connection refused")
+    assert decision == Dead("retries exhausted: connection refused")
     assert isinstance(decide(REFUSED, 1, replace(HOOK, max_retries=0), NOW, 0.5), Dead)
 
 
