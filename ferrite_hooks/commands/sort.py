@@ -7,7 +7,7 @@ itself. A BY without an asterisk means: leave the order alone.
 from __future__ import annotations
 
 from ferrite_hooks.commands.common import integer, strtod
-from ferrite_hooks.engine.command import Argv, command, find
+from ferrite_hooks.engine.command import Argv, command
 from ferrite_hooks.engine.keyspace import Database, Value
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import SYNTAX, WRONGTYPE, ReplyError
@@ -57,7 +57,9 @@ class _Options:
 
 def _require_all_keys(s: Session, argv: Argv, option: str) -> None:
     """Patterns reach keys that no ACL rule can know beforehand."""
-    if not s.user.may_read_every_key(find(argv), argv):
+    command = s.engine.command
+    assert command is not None  # the SORT that is running
+    if not s.user.may_read_every_key(command, argv):
         raise ReplyError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
 
 
