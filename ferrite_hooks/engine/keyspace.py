@@ -67,6 +67,8 @@ class Database:
             value = self.data.get(key)
         if value is None:
             self.engine.misses += 1
+            if self.engine.notify_flags:
+                self.engine.notify(self, key, "keymiss")
             return None
         self.engine.hits += 1
         if type(value) is not kind:
@@ -102,6 +104,7 @@ class Database:
         itself."""
         if self.observed:
             old = snapshot(self.find(key))
+            self._welcome(key)
         else:
             old = None
         if self.keys_index is not None and key not in self.data:
@@ -123,6 +126,8 @@ class Database:
         if engine.audit is not None:
             engine.audit.committed(self, key)
         if value or type(value) is Stream:
+            if self.observed:
+                self._welcome(key)
             if self.keys_index is not None and key not in self.data:
                 self.keys_index.add(key)
             self.data[key] = value
@@ -207,12 +212,20 @@ class Database:
 
     def place(self, key: bytes, value: Value, expire_at: int = 0) -> None:
         """Stores without an event: loading, and the inside of operations that announce themselves."""
+        if self.observed:
+            self._welcome(key)
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
         self.data[key] = value
         if expire_at:
             self.expires[key] = expire_at
             self.engine.expiry.note(self, key, expire_at)
+
+    def _welcome(self, key: bytes) -> None:
+        """Notifies that a key is about to appear, where that was asked for."""
+        engine = self.engine
+        if "n" in engine.notify_flags and key not in self.data and not engine.loading:
+            engine.notify(self, key, "new")
 
     def _remove(self, key: bytes) -> None:
         del self.data[key]
