@@ -40,6 +40,7 @@ class Engine:
         "acl",
         "audit",
         "blocked_clients",
+        "busy",
         "changes",
         "clock",
         "command",
@@ -115,6 +116,7 @@ class Engine:
         # asks the loop for a drain in this tick; may be called again
         self.on_pending: Callable[[], None] = lambda: None
         self.blocked_clients = 0
+        self.busy = ""  # what other clients are told while a long script runs
         self.special = False  # True: `run` must make all its checks
         self.write_error = ""  # why the journal cannot be written; writes are refused meanwhile
         self.over_memory: Callable[[], bool] | None = None  # set while maxmemory is
@@ -242,6 +244,7 @@ class Engine:
             or self.over_memory is not None
             or self.refuses is not None
             or self.paused_until
+            or self.busy
         )
 
     def paused_writes(self) -> bool:
