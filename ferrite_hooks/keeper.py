@@ -281,8 +281,10 @@ class Keeper:
     def _mark(self) -> Mark:
         """Brings the journal up to what the memory has, durably; from here to the copy nothing may run in between.
 
-        Raises JournalError when the disk refuses.
+        Raises JournalError when the disk refuses, and inside of a transaction, which must stay in one frame.
         """
+        if self.engine.transaction:
+            raise JournalError("not inside of a transaction")
         for _ in range(10):  # telling the webhooks of changes may make notes of its own
             if self.outlet is not None:
                 self.outlet.manager.desk.flush()
