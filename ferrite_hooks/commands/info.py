@@ -157,6 +157,11 @@ def _stats(engine: Engine) -> Fields:
     yield "tracking_total_prefixes", prefixes
     yield "unexpected_error_replies", 0
     yield "total_error_replies", engine.error_replies
+    denied = engine.acl.denied
+    yield "acl_access_denied_auth", denied["auth"]
+    yield "acl_access_denied_cmd", denied["command"]
+    yield "acl_access_denied_key", denied["key"]
+    yield "acl_access_denied_channel", denied["channel"]
 
 
 def _replication(engine: Engine) -> Fields:

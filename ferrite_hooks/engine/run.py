@@ -131,6 +131,8 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
         _reject(command, errors.subscribed_context(command.name))
     if engine.loading and "loading" not in flags and not s.internal:
         _reject(command, errors.LOADING)
+    if engine.busy and "allow_busy" not in flags:
+        _reject(command, engine.busy)
     if engine.paused_until and not s.internal and holds(engine, flags):
         postpone(s, command, argv)
         return NO_REPLY
