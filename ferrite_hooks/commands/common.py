@@ -31,7 +31,7 @@ from ferrite_hooks.values.raw import Raw
 from ferrite_hooks.webhooks.model import Written
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
-SAMPLE_MAX = 10_000_000  # members that a negative count may ask for
+SAMPLE_MAX = 1_000_000  # members that a negative count may ask for
 _INTEGER = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
 _FLOAT = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)\Z", re.IGNORECASE)
 _HEX_FLOAT = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?\Z", re.IGNORECASE)

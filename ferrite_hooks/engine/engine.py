@@ -83,6 +83,7 @@ class Engine:
         "timers",
         "tracking",
         "transaction",
+        "uncaused",
         "unsettled",
         "write_error",
     )  # fmt: skip
@@ -106,7 +107,8 @@ class Engine:
         self.drained_db = -1  # database that the last effect was for
         self.changes: list[Change] = []  # what this tick's webhooks will be told
         self.override: list[Argv] | None = None  # effects that stand for the running command's own argv
-        self.command: Command | None = None
+        self.command: Command | None = None  # that is running
+        self.uncaused = False  # what happens now is not its doing: a key's time has come
         self.session: Session | None = None
         self.ready: dict[tuple[int, bytes], None] = {}  # changed keys that clients wait for
         self.unsettled = False  # `ready` has something for `settle`
@@ -171,7 +173,7 @@ class Engine:
         if not hooks:
             return
         self.position += 1
-        command = self.command
+        command = None if self.uncaused else self.command
         s = self.session if command is not None else None
         self.changes.append(
             Change(

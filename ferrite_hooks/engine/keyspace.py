@@ -189,6 +189,10 @@ class Database:
     def swap(self, other: Database) -> None:
         """Exchanges the contents (SWAPDB): one event `swapdb` for each of the two. Those who watch a key or wait
         for one stay, and are told of what either side has."""
+        for db in (self, other):
+            for key in list(chain(db.watched, db.blocked)):  # what is past its time is no change
+                self.find(key)
+                other.find(key)
         self.data, other.data = other.data, self.data
         self.expires, other.expires = other.expires, self.expires
         self.keys_index, other.keys_index = other.keys_index, self.keys_index
@@ -224,9 +228,9 @@ class Database:
         engine.expired_keys += 1
         engine.propagate(self, [b"DEL", key])
         if self.observed:
-            command, engine.command = engine.command, None
+            engine.uncaused = True
             self.announce(key, "expired", None, old)
-            engine.command = command
+            engine.uncaused = False
 
     def clear(self) -> int:
         """Removes every key (FLUSHDB): one event for the whole database. Returns how many there were."""
@@ -237,8 +241,6 @@ class Database:
         self.expires = {}
         self.keys_index = None
         self.engine.dirty += count
-        if self.engine.tracking is not None:
-            self.engine.tracking.flushed()
         self.engine.capture(self, None, "flushdb", None, None, 0)
         return count
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.config import KEYS, REDIS_NAMES
 from ferrite_hooks.config_keys import Key, Value
-from ferrite_hooks.engine.pubsub import notify_flags
+from ferrite_hooks.engine.pubsub import notify_flags, notify_text
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
@@ -97,6 +97,7 @@ def _password(engine: Engine, value: str) -> None:
 
 def _notify(engine: Engine, value: str) -> None:
     engine.notify_flags = notify_flags(value)
+    engine.settings["notify-keyspace-events"] = notify_text(engine.notify_flags)
     engine.observe_all()
 
 

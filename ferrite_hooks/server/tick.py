@@ -177,6 +177,7 @@ class Tick:
     def _after_write(self, connection: Connection) -> None:
         if connection.session.close_after_reply and not connection.closed and not connection.session.out:
             connection.transport.close()
+            self.engine.forget(connection.session)  # from now on: what follows must not find it any more
         elif connection.full and connection.clients.over_output_limit(connection):
             connection.clients.drop(connection, "output buffer limit")
 
