@@ -112,7 +112,6 @@ class App:
         gc.collect()
         gc.freeze()  # what was loaded stays: the collector need not look at it again
         gc.set_threshold(50_000, 20, 100)
-        log.info("ready to accept connections")
 
     def _equip_engine(self) -> None:
         engine, server = self.engine, self.config.server
@@ -405,5 +404,6 @@ async def main(config: Config, config_path: Path | None, overrides: dict[str, ob
     app.handle_signals()
     for line in app.banner():
         log.info("%s", line)
+    log.info("ready to accept connections")
     await app.stopped()
     return 0
