@@ -377,9 +377,11 @@ class App:
             self._timer.cancel()
 
     def handle_signals(self) -> None:
+        """A signal during a long load is obeyed when the load is over."""
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.add_signal_handler(number, self.stop)
-        self.loop.add_signal_handler(signal.SIGHUP, self.reload)
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
 
 
 def _nobody(changes: Any, notes: Any) -> None:
@@ -396,12 +398,12 @@ def _shown(listener: socket.socket) -> str:
 async def main(config: Config, config_path: Path | None, overrides: dict[str, object]) -> int:
     """Runs a server until it is told to stop. Returns the process's exit code."""
     app = App(config, config_path, overrides)
+    app.handle_signals()
     try:
         await app.start()
     except StartError as error:
         log.error("cannot start: %s", error)
         return 1
-    app.handle_signals()
     for line in app.banner():
         log.info("%s", line)
     log.info("ready to accept connections")
