@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from time import perf_counter_ns
 from typing import Any, Protocol
 
 from ferrite_hooks.engine.engine import Engine
@@ -114,7 +115,9 @@ class Tick:
         number = self.journal.last_frame
         try:
             if frame.effects or frame.changes or frame.notes:  # else it only waits behind earlier ones
+                started = perf_counter_ns()
                 number = self.journal.append(frame.effects, frame.changes, frame.notes)
+                self.engine.latency.add("aof-write", perf_counter_ns() - started)
         except JournalError as error:
             if not self.engine.write_error:
                 log.error("the journal cannot be written: %s; writes are refused until it can", error)
@@ -125,7 +128,8 @@ class Tick:
             return False
         if self.always:
             self._unsynced += 1
-            self.journal.when_durable(number, lambda error: self._durable(frame, error))
+            waiting_since = perf_counter_ns()
+            self.journal.when_durable(number, lambda error: self._durable(frame, waiting_since, error))
         else:
             self._release(frame)
         return True
@@ -138,8 +142,9 @@ class Tick:
         self.engine.write_error = ""
         self.engine.refresh()
 
-    def _durable(self, frame: Frame, error: str) -> None:
+    def _durable(self, frame: Frame, waiting_since: int, error: str) -> None:
         self._unsynced -= 1
+        self.engine.latency.add("aof-fsync-always", perf_counter_ns() - waiting_since)
         if not error:
             self._release(frame)
             return
@@ -154,6 +159,7 @@ class Tick:
     def _release(self, frame: Frame) -> None:
         for connection, data in frame.replies:
             if data and not connection.closed:
+                self.engine.host.output_bytes += len(data)
                 connection.transport.write(data)
             self._after_write(connection)
         if frame.changes:
@@ -170,7 +176,9 @@ class Tick:
     def _write(self, connection: Connection) -> None:
         out = connection.session.out
         if out and not connection.closed:
-            connection.transport.write(b"".join(out))
+            data = b"".join(out)
+            self.engine.host.output_bytes += len(data)
+            connection.transport.write(data)
         out.clear()
         self._after_write(connection)
 
