@@ -164,9 +164,7 @@ def test_django_cache_and_sessions(server: ServerProcess) -> None:
 # --- limits (what Flask-Limiter and others count with) -------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "strategy", ["FixedWindowRateLimiter", "MovingWindowRateLimiter", "SlidingWindowCounterRateLimiter"]
-)
+@pytest.mark.parametrize("strategy", ["FixedWindow", "MovingWindow", "SlidingWindowCounter"])
 def test_rate_limits(server: ServerProcess, strategy: str) -> None:
     import limits
     from limits import storage, strategies
