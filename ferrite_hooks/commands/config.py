@@ -104,7 +104,7 @@ def config_resetstat(s: Session, argv: Argv) -> Reply:
     host = engine.host
     host.connections_received = host.rejected_connections = host.input_bytes = host.output_bytes = 0
     for made in all_commands():
-        made.calls = made.usec = made.failed = made.rejected = 0
+        made.calls = made.nanoseconds = made.failed = made.rejected = 0
     return OK
 
 

@@ -93,8 +93,9 @@ class Command:
 
     __slots__ = (
         "acl", "allowed", "arguments", "arity", "calls", "complexity", "denies_oom", "events", "failed",
-        "flags", "getkeys", "group", "handler", "id", "keys", "max_words", "min_words", "name", "parent",
-        "plain", "rejected", "secret", "since", "subcommands", "summary", "syntax", "tips", "usec", "writes",
+        "flags", "getkeys", "group", "handler", "id", "keys", "max_words", "min_words", "name", "nanoseconds",
+        "parent", "plain", "rejected", "secret", "since", "subcommands", "summary", "syntax", "tips", "title",
+        "writes",
     )  # fmt: skip
 
     def __init__(self, syntax: str, handler: Handler | None) -> None:
@@ -102,6 +103,7 @@ class Command:
         self.syntax = syntax
         self.handler: Handler = handler or _container
         self.name = "|".join(words).lower()  # as Redis prints it: "get", "client|list"
+        self.title = " ".join(words).upper()  # as webhooks show it: "GET", "CLIENT LIST"
         self.parent = words[0].lower() if len(words) > 1 else ""
         self.id = 0
         self.arity = arity(words, self.arguments)
@@ -113,7 +115,7 @@ class Command:
         self.keys: tuple[KeySpec, ...] = ()
         self.getkeys: Callable[[Argv], list[int]] | None = None
         self.subcommands: dict[bytes, Command] = {}
-        self.calls = self.usec = self.failed = self.rejected = 0
+        self.calls = self.nanoseconds = self.failed = self.rejected = 0
         self.settle()
 
     def settle(self) -> None:
