@@ -143,8 +143,8 @@ def _stats(engine: Engine) -> Fields:
     yield "pubsub_channels", len(pubsub.channels)
     yield "pubsub_patterns", len(pubsub.patterns)
     yield "pubsubshard_channels", len(pubsub.shard_channels)
-    yield "latest_fork_usec", 0
-    yield "total_forks", 0
+    yield "latest_fork_usec", host.fork_usec
+    yield "total_forks", host.forks
     yield "migrate_cached_sockets", 0
     yield "slave_expires_tracked_keys", 0
     yield "active_defrag_hits", 0

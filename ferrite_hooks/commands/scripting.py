@@ -47,20 +47,20 @@ def _evaluate(s: Session, argv: Argv, script: Script, read_only: bool) -> Reply:
     return scripts(s.engine).run(Run(s, script.sha, argv, True, script.flags, read_only), script.function, keys, args)
 
 
-def _show(s: Session, argv: Argv) -> None:
+def show(s: Session, argv: Argv) -> None:
     """To monitors a script comes before its commands."""
     if s.engine.monitors and s.last_command is not None:
         feed(s.engine, s, s.last_command, argv)
 
 
 def _eval(s: Session, argv: Argv, read_only: bool) -> Reply:
-    _show(s, argv)
+    show(s, argv)
     divide(argv)
     return _evaluate(s, argv, scripts(s.engine).load(argv[1], keep=False), read_only)
 
 
 def _evalsha(s: Session, argv: Argv, read_only: bool) -> Reply:
-    _show(s, argv)
+    show(s, argv)
     if len(argv[1]) != 40:
         raise ReplyError(NOSCRIPT)
     divide(argv)

@@ -52,7 +52,6 @@ _REDIS_ONLY = (
     _row("repl-backlog-size", 1 << 20, "Accepted; there are no replicas", unit="bytes", low=1),
     _row("repl-diskless-sync", True, "Accepted; there are no replicas"),
     _row("stop-writes-on-bgsave-error", True, "Accepted; a journal that cannot be written stops writes"),
-    _row("auto-aof-rewrite-percentage", 100, "Accepted; see journal.compact_percentage", low=0),
     _row("aof-use-rdb-preamble", True, "Accepted; snapshots are RDB files"),
     _row("no-appendfsync-on-rewrite", False, "Accepted; fsync is never left out"),
     _row("rdbchecksum", True, "Accepted; snapshots always carry a checksum"),

@@ -66,6 +66,7 @@ class Segments:
         self.files = files
         self.journal_id = ""  # "" until a header was read or made
         self.end = 0  # the frame after the last one that was read
+        self.bytes_read = 0  # of segments read to their end
         self.report: list[str] = []
         for path in directory.glob("journal-*.tmp"):
             files.remove(path)  # never became part of the journal
@@ -129,6 +130,7 @@ class Segments:
                         number = self.end = frame.number + 1
                         if frame.number >= start:
                             yield frame
+                    self.bytes_read += file.tell()
             except Damage as e:
                 torn = e.torn and following is None
                 if until is not None or not (torn or repair):
