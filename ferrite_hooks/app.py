@@ -33,7 +33,7 @@ from ferrite_hooks.outlet import Outlet
 from ferrite_hooks.recovery import Recovery, RecoveryError, open_journal, snapshot_path
 from ferrite_hooks.server.clients import Clients, parse_output_limits
 from ferrite_hooks.server.connection import Connection
-from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, serve, tls_context
+from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, raise_file_limit, serve, tls_context
 from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store.journal import Journal, JournalError
 from ferrite_hooks.store.snapshot import SnapshotDamaged
@@ -84,6 +84,7 @@ class App:
         self.tick = Tick(self.engine, self.loop)
         self.clients = Clients(self.engine, self.tick)
         self._equip_engine()
+        self._provide_files()
         if self.config.webhooks.enabled:
             self.outlet = Outlet(self.config, self.engine, self.tick)
         try:
@@ -133,6 +134,18 @@ class App:
         host.rewrite_config = self._rewrite_config
         engine.timers.arm = self._arm
         self._apply_limits()
+
+    def _provide_files(self) -> None:
+        """Clients, requests and files of our own need descriptors; with fewer, fewer clients are let in."""
+        ours = self.config.webhooks.delivery.max_connections + 64
+        clients = self.config.server.maxclients
+        limit = raise_file_limit(clients + ours)
+        if limit < clients + ours:
+            self.engine.settings["maxclients"] = max(1, limit - ours)
+            log.warning(
+                "maxclients is %d instead of %d: the system allows %d open files (ulimit -n)",
+                self.engine.settings["maxclients"], clients, limit,
+            )  # fmt: skip
 
     def _apply_limits(self) -> None:
         settings = self.engine.settings
@@ -377,9 +390,11 @@ class App:
             self._timer.cancel()
 
     def handle_signals(self) -> None:
+        """A signal during a long load is obeyed when the load is over."""
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.add_signal_handler(number, self.stop)
-        self.loop.add_signal_handler(signal.SIGHUP, self.reload)
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
 
 
 def _nobody(changes: Any, notes: Any) -> None:
@@ -396,12 +411,12 @@ def _shown(listener: socket.socket) -> str:
 async def main(config: Config, config_path: Path | None, overrides: dict[str, object]) -> int:
     """Runs a server until it is told to stop. Returns the process's exit code."""
     app = App(config, config_path, overrides)
+    app.handle_signals()
     try:
         await app.start()
     except StartError as error:
         log.error("cannot start: %s", error)
         return 1
-    app.handle_signals()
     for line in app.banner():
         log.info("%s", line)
     log.info("ready to accept connections")
