@@ -21,6 +21,7 @@ from ferrite_hooks.engine.run import call
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.store.journal import Journal
+from ferrite_hooks.store.segments import segment_paths
 from ferrite_hooks.store.snapshot import Mark, SnapshotFile, tidy
 from ferrite_hooks.values.encoding import settle
 
@@ -46,7 +47,7 @@ def open_journal(config: Config) -> Journal | None:
     if not settings.enabled:
         return None
     mark = None
-    if snapshot_path(config).exists() and not any(directory.glob("journal-*.log")):
+    if snapshot_path(config).exists() and not segment_paths(directory):
         with SnapshotFile(snapshot_path(config)) as snapshot:
             mark = snapshot.mark
     journal = Journal.open(
