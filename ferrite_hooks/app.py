@@ -268,7 +268,8 @@ class App:
     def _sweep(self) -> None:
         self.clock.tick()
         self.clients.sweep()
-        self.engine.stats.sample(self.clock.now)
+        host = self.engine.host
+        self.engine.stats.sample(self.clock.now, host.input_bytes, host.output_bytes)
         self.keeper.sweep()
         if not self._stopping.is_set():
             self.loop.call_later(SWEEP_SECONDS, self._sweep)

@@ -92,7 +92,7 @@ class Command:
     """A declared command or subcommand, with its running statistics."""
 
     __slots__ = (
-        "acl", "allowed", "arguments", "arity", "calls", "complexity", "denies_oom", "events", "failed",
+        "acl", "allowed", "arguments", "arity", "buckets", "complexity", "denies_oom", "events", "failed",
         "flags", "getkeys", "group", "handler", "id", "keys", "max_words", "min_words", "name", "parent",
         "plain", "rejected", "secret", "since", "subcommands", "summary", "syntax", "tips", "usec", "writes",
     )  # fmt: skip
@@ -113,8 +113,16 @@ class Command:
         self.keys: tuple[KeySpec, ...] = ()
         self.getkeys: Callable[[Argv], list[int]] | None = None
         self.subcommands: dict[bytes, Command] = {}
-        self.calls = self.usec = self.failed = self.rejected = 0
+        self.reset_statistics()
         self.settle()
+
+    def reset_statistics(self) -> None:
+        self.buckets = [0] * 64  # calls by the bits that their nanoseconds have
+        self.usec = self.failed = self.rejected = 0
+
+    @property
+    def calls(self) -> int:
+        return sum(self.buckets)
 
     def settle(self) -> None:
         """Derives what the hot path asks for from the declaration."""

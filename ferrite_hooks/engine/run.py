@@ -81,7 +81,7 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
     finally:
         nanoseconds = perf_counter_ns() - started
         if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
-            command.calls += 1
+            command.buckets[nanoseconds.bit_length()] += 1
             command.usec += nanoseconds // 1000
         if engine.dirty != before and not engine.loading:
             if engine.override is None:
