@@ -11,6 +11,7 @@ declaration that contradicts itself.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ class Command:
         return f"<Command {self.name}>"
 
 
+_ids = itertools.count()
 COMMANDS: dict[bytes, Command] = {}  # upper- and lower-case names: the spellings that clients send
 _SPEC = re.compile(r"(?:@(\d+)(?::(-?\d+)(?::(\d+))?)?(#?)|=([A-Z]+)/(\d+)(?::(-?\d+)(?::(\d+)(?::(\d+))?)?)?)\Z")
 
@@ -253,7 +255,7 @@ def _categories(made: Command, extra: str) -> frozenset[str]:
 
 
 def _add(made: Command) -> None:
-    made.id = sum(1 for _ in all_commands())
+    made.id = next(_ids)
     if made.parent:
         family = COMMANDS[made.parent.encode()].subcommands
         family[made.name.split("|")[1].encode()] = made
