@@ -415,7 +415,7 @@ class Manager:
             done({
                 "status": "delivered" if outcome.delivered else "failed",
                 "http_status": outcome.status,
-                "latency_ms": round(outcome.latency_ms, 3),
+                "latency_ms": outcome.latency_ms,
                 "error": "" if outcome.delivered else describe(outcome),
                 "event_id": event_id(self.outside.journal_id, position),
             })  # fmt: skip

@@ -26,12 +26,12 @@ from yarl import URL
 from ferrite_hooks.webhooks.guard import Refused, Rules, check_host, socket_factory
 from ferrite_hooks.webhooks.model import Outcome, Request, Stage, Tls
 
-READ_LIMIT = 65536  # bytes of an answer that are read
+READ_LIMIT = 65536  # bytes of an answer that are read, unless the configuration says otherwise
 KEEP_LIMIT = 1024  # bytes of it that are kept
 MAX_ERROR = 300  # characters of an error text
 # Shorter than what common servers allow (Node: 5 s), so that we seldom write to a connection about to close.
 KEEPALIVE_SECONDS = 4.0
-RESOLVER_THREADS = 32
+RESOLVER_THREADS = 128  # started as needed; each may be held by one name whose servers do not answer
 MAX_TRIES = 3  # connections that one request uses up when they turn out to be closed
 MAX_PIECE = 1 << 20  # bytes of a body that are written at once
 _NOT_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # headers aiohttp would add by itself
@@ -45,8 +45,12 @@ class Sender:
     `rules` and `tls` hold for its life: to change them make another Sender, and close this one.
     """
 
-    def __init__(self, rules: Rules, tls: Tls, *, max_connections: int = 512) -> None:
+    def __init__(
+        self, rules: Rules, tls: Tls, *, max_connections: int = 512, read_limit: int = READ_LIMIT
+    ) -> None:
+        """`read_limit`: how many bytes of an answer are read; then its connection is closed."""
         self._rules = rules
+        self._read_limit = read_limit
         self._tls = tls
         self._contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
         self._slots = asyncio.Semaphore(max_connections)
@@ -157,7 +161,7 @@ class Sender:
         ) as response:
             answer.retry_after = response.headers.get("Retry-After", "")[:64]
             answer.status = response.status
-            left = READ_LIMIT
+            left = self._read_limit
             while left > 0:
                 chunk = await response.content.read(left)
                 if not chunk:
