@@ -6,6 +6,7 @@ from typing import Any
 
 from ferrite_hooks.metrics import WebhookCounters
 from ferrite_hooks.resp.reply import Double
+from ferrite_hooks.webhooks import asymmetric
 from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery
 from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.history import Row
@@ -41,6 +42,7 @@ def info(manager: Manager, delivery: Delivery) -> dict[str, Any]:
         "owner": webhook.owner,
         "db": list(webhook.databases),
         "secret": "set" if webhook.secret else "none",
+        "public_key": _public_key(webhook.secret),
         "old_secret_until": timestamp(webhook.old_secret_until) if rotating else None,
         "auth": webhook.auth.split(" ", 1)[0].lower() or "none",
         "headers": {name: "set" for name, _ in webhook.headers},
@@ -139,6 +141,15 @@ def attempt(row: Row) -> dict[str, Any]:
         "at": timestamp(row.at),
         "next_attempt_at": timestamp(row.next_attempt_at) if row.next_attempt_at else None,
     }
+
+
+def _public_key(secret: str) -> str | None:
+    if not asymmetric.is_private(secret):
+        return None
+    try:
+        return asymmetric.public_key(secret)
+    except ValueError as unusable:  # the extra has gone since
+        return f"unknown: {unusable}"
 
 
 def _yes(value: bool) -> str:
