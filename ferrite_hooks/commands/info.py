@@ -225,9 +225,10 @@ def _modules(engine: Engine) -> Fields:
 def _commandstats(engine: Engine) -> Fields:
     for made in all_commands():
         if made.calls or made.rejected:
-            each = made.usec / made.calls if made.calls else 0.0
+            microseconds = made.nanoseconds / 1000
+            each = microseconds / made.calls if made.calls else 0.0
             yield f"cmdstat_{made.name}", (
-                f"calls={made.calls},usec={made.usec},usec_per_call={each:.2f},"
+                f"calls={made.calls},usec={microseconds:.0f},usec_per_call={each:.2f},"
                 f"rejected_calls={made.rejected},failed_calls={made.failed}"
             )
 

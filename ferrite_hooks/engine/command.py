@@ -94,8 +94,9 @@ class Command:
 
     __slots__ = (
         "acl", "allowed", "arguments", "arity", "buckets", "complexity", "denies_oom", "events", "failed",
-        "flags", "getkeys", "group", "handler", "id", "keys", "max_words", "min_words", "name", "parent",
-        "plain", "rejected", "secret", "since", "subcommands", "summary", "syntax", "tips", "usec", "writes",
+        "flags", "getkeys", "group", "handler", "id", "keys", "max_words", "min_words", "name", "nanoseconds",
+        "parent", "plain", "rejected", "secret", "since", "subcommands", "summary", "syntax", "tips", "title",
+        "writes",
     )  # fmt: skip
 
     def __init__(self, syntax: str, handler: Handler | None) -> None:
@@ -103,6 +104,7 @@ class Command:
         self.syntax = syntax
         self.handler: Handler = handler or _container
         self.name = "|".join(words).lower()  # as Redis prints it: "get", "client|list"
+        self.title = " ".join(words).upper()  # as webhooks show it: "GET", "CLIENT LIST"
         self.parent = words[0].lower() if len(words) > 1 else ""
         self.id = 0
         self.arity = arity(words, self.arguments)
@@ -119,7 +121,7 @@ class Command:
 
     def reset_statistics(self) -> None:
         self.buckets = [0] * 64  # calls by the bits that their nanoseconds have
-        self.usec = self.failed = self.rejected = 0
+        self.nanoseconds = self.failed = self.rejected = 0
 
     @property
     def calls(self) -> int:
