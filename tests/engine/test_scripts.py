@@ -197,7 +197,8 @@ def test_nothing_of_a_suspended_script_is_journaled_before_it_ends(busy: Harness
     busy.capture_all()
     client("SET", "before", 1)
     client("EVAL", "redis.call('set', 'a', 1) for i = 1, 5e5 do local x = i end redis.call('select', 2)"
-                   " redis.call('set', 'b', 1) for i = 1, 5e5 do local x = i end redis.call('set', 'c', 1)", 0)  # fmt: skip
+                   " redis.call('set', 'b', 1) for i = 1, 5e5 do local x = i end"
+                   " redis.call('set', 'c', 1)", 0)  # fmt: skip
     assert client.session.blocked is not None
     effects, changes = engine.drain()
     assert effects == [[b"SELECT", b"0"], [b"SET", b"before", b"1"]] and len(changes) == 1
