@@ -144,12 +144,16 @@ local function caught(ok, err, ...)
   return false, err
 end
 function base.pcall(...) return caught(pcall(...)) end
-function base.xpcall(f, on_error)
-  return xpcall(f, function(err) return on_error(clean(err)) end)
-end
 
--- a debug hook belongs to one coroutine, so each gets it
+-- A debug hook belongs to one coroutine, so each gets it. An error raised in it meets its handler with hooks
+-- switched off, so a script that is to die gets no handler of its own: it could stay there for ever.
 local hook, mask, every = nil, '', 100000
+function base.xpcall(f, on_error)
+  return xpcall(f, function(err)
+    if mask == 'l' then return clean(err) end
+    return on_error(clean(err))
+  end)
+end
 local function new_coroutine(f)
   local co = create(f)
   sethook(co, hook, mask, every)
