@@ -194,10 +194,10 @@ class App:
         keeper.loaded(recovery)
         keys = sum(len(db.data) for db in engine.databases)
         seconds = time.perf_counter() - started
-        source = f" of {recovery.imported}" if recovery.imported else ""
+        origin = f" of {recovery.imported}" if recovery.imported else ""
         log.info(
-            "loaded %d keys from %d of the snapshot%s and %d journal frames in %.3f s",
-            keys, recovery.keys_loaded, source, recovery.frames, seconds,
+            "loaded %d keys in %.3f s: %d from the snapshot%s, then %d journal frames",
+            keys, seconds, recovery.keys_loaded, origin, recovery.frames,
         )  # fmt: skip
 
     async def _start_web(self) -> None:
@@ -268,7 +268,8 @@ class App:
     def _sweep(self) -> None:
         self.clock.tick()
         self.clients.sweep()
-        self.engine.stats.sample(self.clock.now)
+        host = self.engine.host
+        self.engine.stats.sample(self.clock.now, host.input_bytes, host.output_bytes)
         self.keeper.sweep()
         if not self._stopping.is_set():
             self.loop.call_later(SWEEP_SECONDS, self._sweep)

@@ -69,11 +69,19 @@ class Delivery:
 
     def accept(self, change: Change) -> None:
         """Queues a change that the index matched, if its content is wanted, too."""
-        if self.webhook.when and not conditions_hold(self.webhook, change):
+        webhook, queue, desk = self.webhook, self.queue, self.desk
+        if webhook.when and not conditions_hold(webhook, change):
             return
         self.counters.matched += 1
-        self._enqueue(change)
-        self.desk.wake(self)
+        if webhook.coalesce and (replaced := queue.merge(change)):
+            self.counters.coalesced += 1
+            desk.note("merge", webhook.serial, replaced, change.position)
+        elif (
+            queue.lanes.size < webhook.max_pending and desk.pending < desk.settings.max_pending
+        ) or self._make_room(change):
+            queue.push(change)
+            desk.pending += 1
+        desk.wake(self)
 
     def put(self, change: Change) -> None:
         """Queues an old change once more. It is not the latest of its key, so it takes no other's place."""
@@ -81,24 +89,23 @@ class Delivery:
         self.queue.push(change)
         self.desk.pending += 1
 
-    def _enqueue(self, change: Change) -> None:
-        """Queues a counted change; when there is no room the overflow policy says what gives way."""
+    def _make_room(self, change: Change) -> bool:
+        """The queue is full: the overflow policy says what gives way. False: the change itself does."""
         webhook, queue, desk = self.webhook, self.queue, self.desk
-        if webhook.coalesce and (replaced := queue.merge(change)):
-            self.counters.coalesced += 1
-            desk.note("merge", webhook.serial, replaced, change.position)
-            return
-        times = OVERSHOOT if webhook.overflow is Overflow.REJECT else 1
-        if len(queue) >= webhook.max_pending * times or desk.pending >= desk.settings.max_pending * times:
-            victim = OVERFLOW[webhook.overflow](queue)
-            if victim is None:
-                self._overflowed(change)
-                return
-            queue.drop(victim)
-            desk.pending -= 1
-            self._overflowed(victim.change)
-        queue.push(change)
-        desk.pending += 1
+        if (
+            webhook.overflow is Overflow.REJECT
+            and len(queue) < webhook.max_pending * OVERSHOOT
+            and desk.pending < desk.settings.max_pending * OVERSHOOT
+        ):
+            return True
+        victim = OVERFLOW[webhook.overflow](queue)
+        if victim is None:
+            self._overflowed(change)
+            return False
+        queue.drop(victim)
+        desk.pending -= 1
+        self._overflowed(victim.change)
+        return True
 
     def shrink(self) -> None:
         """Drops what is beyond the bounds: they were lowered, or a crash came before the drops were noted."""

@@ -87,18 +87,24 @@ SCHEMES: dict[str, Callable[[str, str, str, bytes], str]] = {
 }
 
 
+# Schemes whose header has room for several signatures, space-separated.
+_SEVERAL = frozenset({"webhook-signature"})
+
+
 def _signatures(webhook: Webhook, id: str, seconds: str, body: bytes, now_ms: int) -> list[tuple[str, str]]:
     if not webhook.secret:
         return []
-    ferrite, standard = (sign(webhook.secret, id, seconds, body) for sign in SCHEMES.values())
-    if not webhook.old_secret or now_ms >= webhook.old_secret_until:
-        return [("X-Ferrite-Signature", ferrite), ("webhook-signature", standard)]
-    old_ferrite, old_standard = (sign(webhook.old_secret, id, seconds, body) for sign in SCHEMES.values())
-    return [
-        ("X-Ferrite-Signature", ferrite),
-        ("X-Ferrite-Signature-Old", old_ferrite),
-        ("webhook-signature", f"{standard} {old_standard}"),
-    ]
+    rotating = webhook.old_secret and now_ms < webhook.old_secret_until
+    headers = []
+    for name, sign in SCHEMES.items():
+        signature = sign(webhook.secret, id, seconds, body)
+        old = sign(webhook.old_secret, id, seconds, body) if rotating else ""
+        if old and name in _SEVERAL:
+            signature = f"{signature} {old}"
+        headers.append((name, signature))
+        if old and name not in _SEVERAL:
+            headers.append((f"{name}-Old", old))
+    return headers
 
 
 def headers_for(
@@ -135,7 +141,7 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
     | {"te", "trailer", "transfer-encoding", "upgrade", "expect"}
 )
-_OURS = frozenset({"user-agent", "webhook-id", "webhook-timestamp", "webhook-signature"})
+_OURS = frozenset({"user-agent", "webhook-id", "webhook-timestamp", *(name.lower() for name in SCHEMES)})
 MAX_HEADER_NAME = 128
 MAX_HEADER_VALUE = 4096
 
