@@ -86,6 +86,7 @@ class Lua:
             self._compile_script, self._compile_library, self._eval, self._call, self._eval_tables,
             self._call_tables, self._load_library, self._watch, self._where, self.null,
         ) = prelude(runtime.globals()[b"python"], self.table(given), replies)  # fmt: skip
+        runtime.gccollect()
 
     # -- for Python callables --------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes import Client, Harness
 
+from ferrite_hooks.engine.command import COMMANDS
 from ferrite_hooks.engine.scripts import scripts
 
 LOOP = "while true do local x = 1 end"
@@ -117,9 +118,10 @@ def test_monitor_shows_the_script_and_its_commands(harness: Harness, client: Cli
 
 
 def test_errors_are_counted_once(harness: Harness, client: Client) -> None:
-    engine = harness.engine
+    engine, failed = harness.engine, COMMANDS[b"eval"].failed
     client("EVAL", "return redis.call('lpop')", 0)
     assert (engine.error_replies, engine.errors) == (1, {"ERR": 1})
+    assert COMMANDS[b"eval"].failed == failed + 1
     client("EVAL", "redis.pcall('select', 99) return 1", 0)
     assert engine.error_replies == 2
     client("EVAL", "return redis.pcall('select', 99)", 0)
