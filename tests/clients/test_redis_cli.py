@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -35,7 +36,7 @@ def cli(server: ServerProcess, tmp_path: Path) -> Cli:
         done = subprocess.run(
             ["redis-cli", "-p", str(server.port), *words],
             input=typed.encode() if isinstance(typed, str) else typed,
-            capture_output=True, timeout=15, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/usr/local/bin:/bin"},
+            capture_output=True, timeout=15, env={**os.environ, "HOME": str(tmp_path)},
         )  # fmt: skip
         assert done.returncode == 0 or not ok, done
         return (done.stdout + done.stderr).decode()
