@@ -147,6 +147,16 @@ def test_scan_modes(cli: Cli) -> None:
     assert "Sampled 505 keys in the keyspace!" in memory
 
 
+def test_hot_keys(cli: Cli) -> None:
+    cli("CONFIG SET maxmemory-policy allkeys-lfu")
+    try:
+        cli("MSET cold 1 hot 1")
+        cli("-r", "200", "GET", "hot")
+        assert re.search(r"hot key found with counter: \d+\s+keyname: \"hot\"", cli("--hotkeys"))
+    finally:
+        cli("CONFIG SET maxmemory-policy noeviction")
+
+
 def test_script_file(cli: Cli, tmp_path: Path) -> None:
     script = tmp_path / "script.lua"
     script.write_text("return {KEYS[1], ARGV[1], redis.call('SET', KEYS[1], ARGV[1])}")
