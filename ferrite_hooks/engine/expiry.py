@@ -2,7 +2,7 @@
 
 A heap over all databases knows which key is next, so an EXPIRE webhook fires when the key expires and not
 when a sample happens to hit it. Entries are not removed when a TTL changes; `expires` is the truth and stale
-entries are skipped.
+entries are skipped. A hash whose fields expire has an entry for the next of them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.engine.timers import Timer
+from ferrite_hooks.values.collections import Hash
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
-    from ferrite_hooks.engine.keyspace import Database
+    from ferrite_hooks.engine.keyspace import Database, Value
+    from ferrite_hooks.values.field_times import FieldTimes
 
 _SLICE = 200  # keys removed before the loop gets its turn
 
@@ -34,8 +36,17 @@ class Expiry:
         heappush(heap, (when, db.index, key))
         if heap[0][0] == when:
             self._arm()
-        elif len(heap) > 4096 and len(heap) > 4 * sum(len(db.expires) for db in self._engine.databases):
+        elif len(heap) > 4096 and len(heap) > 4 * sum(
+            len(db.expires) + len(db.volatile) for db in self._engine.databases
+        ):
             self._rebuild()
+
+    def note_fields(self, db: Database, key: bytes, times: FieldTimes) -> None:
+        """The hash at `key` has fields with a time to live."""
+        when = times.next()
+        if not times.noted or when < times.noted:
+            times.noted = when
+            self.note(db, key, when)
 
     def overdue(self, db: Database, key: bytes) -> bool:
         """True if the time of `key`, which has one, has come; the key is then gone. Not while loading or when
@@ -47,6 +58,26 @@ class Expiry:
             return True  # hidden, but removed only when writes may happen again
         db.remove_overdue(key)
         return True
+
+    def pruned(self, db: Database, key: bytes, most: int = 0) -> Value | None:
+        """What is at `key`, one of `db.volatile`, without the fields whose time has come: they are gone then, at
+        most `most` of them (0 = all)."""
+        value, engine = db.data.get(key), self._engine
+        if type(value) is not Hash or not value.times:
+            db.volatile.discard(key)
+            return value
+        times = value.times
+        if engine.loading or engine.clock.now <= times.next():
+            return value
+        if engine.paused_writes():  # hidden, but removed only when writes may happen again
+            overdue = times.copy().take(engine.clock.now)
+            return Hash((field, value[field]) for field in value.keys() - overdue) or None
+        db.remove_overdue_fields(key, value, times.take(engine.clock.now, most))
+        if times:
+            self.note_fields(db, key, times)
+        else:
+            db.volatile.discard(key)
+        return value or None
 
     def _arm(self) -> None:
         timer = self._timer
@@ -69,13 +100,35 @@ class Expiry:
             if db.expires.get(key) == when:
                 db.remove_overdue(key)
                 left -= 1
+            elif key in db.volatile:
+                left -= self._prune(db, key, when, left)
         engine.settle()
         self._arm()
+
+    def _prune(self, db: Database, key: bytes, when: int, most: int) -> int:
+        """An entry of a hash has come up, perhaps one of a time that has been changed since. Returns how many
+        fields have gone."""
+        value = db.data.get(key)
+        times = value.times if type(value) is Hash else None
+        if not times or times.noted != when:
+            return 0
+        before, times.noted = len(times), 0
+        if times.next() < self._engine.clock.now:
+            self.pruned(db, key, most)
+        else:
+            self.note_fields(db, key, times)
+        return before - len(times)
 
     def _rebuild(self) -> None:
         self._heap = [
             (when, db.index, key) for db in self._engine.databases for key, when in db.expires.items()
         ]
+        for db in self._engine.databases:
+            for key in db.volatile:
+                value = db.data.get(key)
+                if type(value) is Hash and value.times:
+                    value.times.noted = value.times.next()
+                    self._heap.append((value.times.noted, db.index, key))
         heapify(self._heap)
 
     def rebuild(self) -> None:
