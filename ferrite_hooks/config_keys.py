@@ -175,7 +175,13 @@ class Server:
         live=True,
         check=_buffer_limits_error,
     )
-    maxmemory: int = _key(0, "Most memory for data, 0 = no limit", redis="maxmemory", live=True, **_BYTES)
+    maxmemory: int = _key(
+        0,
+        "Most memory in use by the whole process, which starts with some 40 MB; 0 = no limit",
+        redis="maxmemory",
+        live=True,
+        **_BYTES,
+    )
     maxmemory_policy: str = _key(
         "noeviction",
         "What goes when memory is full",
@@ -358,7 +364,6 @@ class Delivery:
     jitter: float = _key(0.2, "Random part of each delay, 0.2 = ±20 %", live=True, low=0, high=1)
     concurrency: int = _key(16, "Requests in flight of one webhook", live=True, low=1, high=1000)
     max_connections: int = _key(512, "Requests in flight of all webhooks", low=1)
-    sender_processes: int = _key(1, "Processes that send requests, 0 = the server's own", low=0, high=64)
     circuit_failures: int = _key(5, "Failures in a row that open a webhook's circuit", live=True, low=1)
     disable_after_ms: int = _key(
         5 * DAY_MS, "A webhook that has only failed for this long is disabled, 0 = never", live=True, **_MS
@@ -369,7 +374,16 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    max_pending: int = _key(10_000, "Most events that wait, of all webhooks and of each", live=True, low=1)
+    max_pending: int = _key(
+        10_000,
+        "Most events that wait, of each webhook and of all. When all have so many, a webhook with less than its equal"
+        " part of them is still let in",
+        live=True,
+        low=1,
+    )
+    max_user_pending: int = _key(
+        0, "Most events that wait for all webhooks of one ACL user who is no administrator, 0 = any", live=True, low=0
+    )
     persistence: bool = _key(True, "Pending events survive a restart (they are in the journal)")
     overflow: str = _key(
         "drop_oldest",
@@ -377,7 +391,7 @@ class Queue:
         live=True,
         choices=("drop_oldest", "drop_newest", "reject"),
     )
-    max_dead: int = _key(10_000, "Dead letters that are kept", live=True, low=0)
+    max_dead: int = _key(10_000, "Dead letters that are kept, of all webhooks", live=True, low=0)
     history_rows: int = _key(100_000, "Deliveries that the history keeps", live=True, low=0)
     history_ms: int = _key(7 * DAY_MS, "How long the history keeps them", live=True, **_MS)
 
@@ -397,6 +411,9 @@ class Security:
 class Webhooks:
     enabled: bool = _key(True, "Capture and deliver events")
     max_webhooks: int = _key(1000, "Most webhooks", live=True, low=0)
+    max_user_webhooks: int = _key(
+        0, "Most webhooks of one ACL user who is no administrator (@admin), 0 = any number", live=True, low=0
+    )
     max_batch_size: int = _key(
         100, "Most events of one batch, and the default of BATCH_SIZE", live=True, low=1, high=10_000
     )

@@ -2,12 +2,13 @@
 
 A heap over all databases knows which key is next, so an EXPIRE webhook fires when the key expires and not
 when a sample happens to hit it. Entries are not removed when a TTL changes; `expires` is the truth and stale
-entries are skipped. A hash whose fields expire has an entry for the next of them.
+entries are skipped. A second heap knows the hashes whose fields expire, each by the next of its fields.
 """
 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.engine.timers import Timer
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.keyspace import Database, Value
     from ferrite_hooks.values.field_times import FieldTimes
 
+Entry = tuple[int, int, bytes]  # unix ms, database, key
+
 _SLICE = 200  # keys removed before the loop gets its turn
 
 
 class Expiry:
-    __slots__ = ("_engine", "_heap", "_timer", "active")
+    __slots__ = ("_engine", "_hashes", "_heap", "_timer", "active")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._heap: list[tuple[int, int, bytes]] = []
+        self._heap: list[Entry] = []
+        self._hashes: list[Entry] = []
         self._timer: Timer | None = None
         self.active = True  # DEBUG SET-ACTIVE-EXPIRE
 
@@ -36,9 +40,7 @@ class Expiry:
         heappush(heap, (when, db.index, key))
         if heap[0][0] == when:
             self._arm()
-        elif len(heap) > 4096 and len(heap) > 4 * sum(
-            len(db.expires) + len(db.volatile) for db in self._engine.databases
-        ):
+        elif len(heap) > 4096 and len(heap) > 4 * sum(len(db.expires) for db in self._engine.databases):
             self._rebuild()
 
     def note_fields(self, db: Database, key: bytes, times: FieldTimes) -> None:
@@ -46,7 +48,13 @@ class Expiry:
         when = times.next()
         if not times.noted or when < times.noted:
             times.noted = when
-            self.note(db, key, when)
+            heappush(self._hashes, (when, db.index, key))
+            if self._hashes[0][0] == when:
+                self._arm()
+            elif len(self._hashes) > 4096 and len(self._hashes) > 4 * sum(
+                len(db.volatile) for db in self._engine.databases
+            ):
+                self._rebuild()
 
     def overdue(self, db: Database, key: bytes) -> bool:
         """True if the time of `key`, which has one, has come; the key is then gone. Not while loading or when
@@ -79,13 +87,24 @@ class Expiry:
             db.volatile.discard(key)
         return value or None
 
+    def soonest(self) -> tuple[Database, bytes] | None:
+        """The key that will expire next, None if none will."""
+        heap = self._heap
+        while heap:
+            when, index, key = heap[0]
+            db = self._engine.databases[index]
+            if db.expires.get(key) == when:
+                return db, key
+            heappop(heap)
+        return None
+
     def _arm(self) -> None:
-        timer = self._timer
-        if self._heap and (timer is None or timer.callback is None or timer.when > self._heap[0][0] + 1):
+        timer, heads = self._timer, [heap[0][0] for heap in (self._heap, self._hashes) if heap]
+        if heads and (timer is None or timer.callback is None or timer.when > min(heads) + 1):
             if timer is not None:
                 timer.cancel()
             # a key is gone when its instant has passed, hence one millisecond later
-            self._timer = self._engine.timers.at(max(self._heap[0][0] + 1, self._engine.clock.now), self._run)
+            self._timer = self._engine.timers.at(max(min(heads) + 1, self._engine.clock.now), self._run)
 
     def _run(self) -> None:
         self._timer = None
@@ -93,6 +112,7 @@ class Expiry:
         if engine.loading or engine.busy or not self.active or engine.paused_writes():
             self._timer = engine.timers.after(100, self._run)
             return
+        started = perf_counter_ns()
         left = _SLICE
         while heap and left and heap[0][0] < engine.clock.now:
             when, index, key = heappop(heap)
@@ -100,17 +120,20 @@ class Expiry:
             if db.expires.get(key) == when:
                 db.remove_overdue(key)
                 left -= 1
-            elif key in db.volatile:
-                left -= self._prune(db, key, when, left)
+        hashes = self._hashes
+        while hashes and left and hashes[0][0] < engine.clock.now:
+            left -= self._prune(*heappop(hashes), left)
+        engine.latency.add("expire-cycle", perf_counter_ns() - started)
         engine.settle()
         self._arm()
 
-    def _prune(self, db: Database, key: bytes, when: int, most: int) -> int:
+    def _prune(self, when: int, index: int, key: bytes, most: int) -> int:
         """An entry of a hash has come up, perhaps one of a time that has been changed since. Returns how many
         fields have gone."""
+        db = self._engine.databases[index]
         value = db.data.get(key)
         times = value.times if type(value) is Hash else None
-        if not times or times.noted != when:
+        if key not in db.volatile or not times or times.noted != when:
             return 0
         before, times.noted = len(times), 0
         if times.next() < self._engine.clock.now:
@@ -123,13 +146,15 @@ class Expiry:
         self._heap = [
             (when, db.index, key) for db in self._engine.databases for key, when in db.expires.items()
         ]
+        heapify(self._heap)
+        self._hashes = []
         for db in self._engine.databases:
             for key in db.volatile:
                 value = db.data.get(key)
                 if type(value) is Hash and value.times:
                     value.times.noted = value.times.next()
-                    self._heap.append((value.times.noted, db.index, key))
-        heapify(self._heap)
+                    self._hashes.append((value.times.noted, db.index, key))
+        heapify(self._hashes)
 
     def rebuild(self) -> None:
         """After databases were swapped or loaded."""

@@ -40,7 +40,7 @@ class Database:
     """One numbered database of an Engine."""
 
     __slots__ = (
-        "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "volatile", "watched",
+        "accessed", "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "volatile", "watched",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, index: int) -> None:
@@ -52,6 +52,7 @@ class Database:
         self.keys_index: Index | None = None  # for SCAN and RANDOMKEY, once one was asked for
         self.watched: dict[bytes, set[Session]] = {}
         self.blocked: dict[bytes, dict[Session, None]] = {}  # in the order they began to wait
+        self.accessed: dict[bytes, int] | None = None  # when or how often keys were used, see access.py
         self.observed = False
 
     # -- reading ---------------------------------------------------------------------------------------------
@@ -109,11 +110,12 @@ class Database:
         """Sets a whole value, whatever stood there. `expire_at` (unix ms) gives it a time to live at once,
         which the caller announces with `emit(key, "expire")`. `new` is what webhooks show; a string shows
         itself."""
+        old = None
         if self.observed:
-            old = snapshot(self.find(key))
+            old = self.find(key)
+            if type(old) is not bytes:
+                old = snapshot(old)
             self._welcome(key)
-        else:
-            old = None
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
         self.data[key] = value
@@ -209,6 +211,7 @@ class Database:
         self.expires, other.expires = other.expires, self.expires
         self.volatile, other.volatile = other.volatile, self.volatile
         self.keys_index, other.keys_index = other.keys_index, self.keys_index
+        self.accessed, other.accessed = other.accessed, self.accessed
         engine = self.engine
         engine.expiry.rebuild()
         engine.dirty += 1
@@ -251,17 +254,27 @@ class Database:
             self.volatile.discard(key)
         if self.keys_index is not None:
             self.keys_index.discard(key)
+        if self.accessed is not None:
+            self.accessed.pop(key, None)
 
     def remove_overdue(self, key: bytes) -> None:
-        """Deletes a key whose time has come: event `expired`, replicated as DEL, caused by no command."""
+        """Deletes a key whose time has come: event `expired`."""
+        self.engine.expired_keys += 1
+        self._vanish(key, "expired")
+
+    def evict(self, key: bytes) -> None:
+        """Deletes a key because memory is full: event `evicted`."""
+        self._vanish(key, "evicted")
+
+    def _vanish(self, key: bytes, event: str) -> None:
+        """Deletes a key for no command's sake, replicated as DEL."""
         engine = self.engine
         old = snapshot(self.data[key]) if self.observed else None
         self._remove(key)
-        engine.expired_keys += 1
         engine.propagate(self, [b"DEL", key])
         if self.observed:
             engine.uncaused = True
-            self.announce(key, "expired", None, old)
+            self.announce(key, event, None, old)
             engine.uncaused = False
 
     def remove_overdue_fields(self, key: bytes, value: Hash, fields: list[bytes]) -> None:
@@ -292,6 +305,8 @@ class Database:
         self.expires = {}
         self.volatile = set()
         self.keys_index = None
+        if self.accessed is not None:
+            self.accessed = {}
         self.engine.dirty += count
         self.engine.capture(self, None, "flushdb", None, None, 0)
         return count
