@@ -163,6 +163,7 @@ def _stats(engine: Engine) -> Fields:
     yield "sync_partial_ok", 0
     yield "sync_partial_err", 0
     yield "expired_keys", engine.expired_keys
+    yield "expired_subkeys", engine.stats.expired_fields
     yield "expired_stale_perc", "0.00"
     yield "expired_time_cap_reached_count", 0
     yield "evicted_keys", engine.eviction.evicted
