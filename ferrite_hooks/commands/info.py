@@ -128,12 +128,11 @@ def _scripting_memory(engine: Engine) -> Fields:
     cached = scripting.cache if scripting is not None else {}
     sources = sum(len(script.source) for script in cached.values())
     functions = sum(map(len, held.sources()))
-    for name, size in (
+    yield from (
         ("used_memory_vm_eval", used), ("used_memory_lua", used), ("used_memory_scripts_eval", sources),
         ("used_memory_vm_functions", 0), ("used_memory_vm_total", used), ("used_memory_functions", functions),
         ("used_memory_scripts", sources + functions),
-    ):  # fmt: skip
-        yield name, size
+    )  # fmt: skip
     yield "used_memory_lua_human", human(used)
     yield "used_memory_vm_total_human", human(used)
     yield "used_memory_scripts_human", human(sources + functions)
@@ -164,6 +163,7 @@ def _stats(engine: Engine) -> Fields:
     yield "sync_partial_ok", 0
     yield "sync_partial_err", 0
     yield "expired_keys", engine.expired_keys
+    yield "expired_subkeys", engine.stats.expired_fields
     yield "expired_stale_perc", "0.00"
     yield "expired_time_cap_reached_count", 0
     yield "evicted_keys", engine.eviction.evicted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -35,7 +36,7 @@ def cli(server: ServerProcess, tmp_path: Path) -> Cli:
         done = subprocess.run(
             ["redis-cli", "-p", str(server.port), *words],
             input=typed.encode() if isinstance(typed, str) else typed,
-            capture_output=True, timeout=15, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/usr/local/bin:/bin"},
+            capture_output=True, timeout=15, env={**os.environ, "HOME": str(tmp_path)},
         )  # fmt: skip
         assert done.returncode == 0 or not ok, done
         return (done.stdout + done.stderr).decode()
@@ -144,6 +145,16 @@ def test_scan_modes(cli: Cli) -> None:
     memory = cli("--memkeys")
     assert re.search(r"Biggest string found '\"user:499\"' has \d+ bytes", memory), memory
     assert "Sampled 505 keys in the keyspace!" in memory
+
+
+def test_hot_keys(cli: Cli) -> None:
+    cli("CONFIG SET maxmemory-policy allkeys-lfu")
+    try:
+        cli("MSET cold 1 hot 1")
+        cli("-r", "200", "GET", "hot")
+        assert re.search(r"hot key found with counter: \d+\s+keyname: \"hot\"", cli("--hotkeys"))
+    finally:
+        cli("CONFIG SET maxmemory-policy noeviction")
 
 
 def test_script_file(cli: Cli, tmp_path: Path) -> None:
