@@ -54,8 +54,8 @@ def test_the_example_has_exactly_every_key_with_its_default() -> None:
             assert re.match(r"# \w|# …", before), f"{line} has no line of help"
 
 
-def test_the_seed_s_keys_have_its_names_and_defaults() -> None:
-    seed = {
+def test_documented_keys_have_their_names_and_defaults() -> None:
+    documented = {
         "webhooks.enabled": True,
         "webhooks.max_webhooks": 1000,
         "webhooks.max_batch_size": 100,
@@ -70,7 +70,7 @@ def test_the_seed_s_keys_have_its_names_and_defaults() -> None:
         "webhooks.security.verify_ssl": True,
         "webhooks.security.allowed_hosts": (),
     }
-    assert {name: KEYS[name].default for name in seed} == seed
+    assert {name: KEYS[name].default for name in documented} == documented
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from process import ServerProcess, free_port
 from receiver import Received
 from terminal import Terminal
 
-SEED_STATS = [
+DOCUMENTED_STATS = [
     "total_webhooks", "active_webhooks", "total_deliveries", "successful_deliveries", "failed_deliveries",
     "pending_deliveries", "avg_latency_ms",
 ]  # fmt: skip
@@ -102,7 +102,7 @@ def test_webhooks_as_json(cli: Cli) -> None:
     ]  # fmt: skip
     info = json.loads(cli("--json WEBHOOK.INFO two"))
     assert (info["secret"], info["headers"], info["deliveries"]) == ("set", {"X-Key": "set"}, 0)
-    assert list(json.loads(cli("--json WEBHOOK.STATS")))[:7] == SEED_STATS
+    assert list(json.loads(cli("--json WEBHOOK.STATS")))[:7] == DOCUMENTED_STATS
     for line in ("WEBHOOK.INFO orders", "WEBHOOK.INFO two", "SLOWLOG GET", "WEBHOOK.DEAD two", "WEBHOOK.STATS two"):
         shown = cli("--json " + line) + cli(line)
         assert not any(secret in shown for secret in ("t0ken", "hidden", "shh"))
@@ -360,7 +360,7 @@ def test_managing_webhooks(cli: Cli, receiver: BlockingReceiver) -> None:
     (listed,) = json.loads(cli("--json WEBHOOK.LIST"))
     assert (listed["pattern"], listed["events"]) == ("order:v2:*", ["SET", "DEL", "EXPIRE"])
     stats = json.loads(cli("--json WEBHOOK.STATS order-updates"))
-    assert [stats[name] for name in SEED_STATS[:6]] == [1, 1, 1, 1, 0, 0]
+    assert [stats[name] for name in DOCUMENTED_STATS[:6]] == [1, 1, 1, 1, 0, 0]
     assert cli("WEBHOOK.DELETE order-updates") == "1\n"
     assert cli("--json WEBHOOK.LIST") == "[]\n"
 
