@@ -1,8 +1,13 @@
-"""Starting redis-server and ourselves side by side, pinned to one core, with the load on another."""
+"""The processes of a measurement: redis-server, ourselves, and what helps to measure them.
+
+What is measured runs on one core, whatever loads it or receives from it on another, so that neither takes the
+other's time. On a machine with one core the figures still compare, for both sides have it alike.
+"""
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -11,7 +16,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
+
+SERVER, LOAD = 0, 1  # which core
+CORES = sorted(os.sched_getaffinity(0))  # before `pin_here` narrows it
 
 
 def free_port() -> int:
@@ -23,34 +32,41 @@ def free_port() -> int:
 
 def pinned(core: int, words: Sequence[str]) -> list[str]:
     """`words` on one core, where the machine has several."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2 or shutil.which("taskset") is None:
+    if len(CORES) < 2 or shutil.which("taskset") is None:
         return list(words)
-    return ["taskset", "-c", str(cores[core % len(cores)]), *words]
+    return ["taskset", "-c", str(CORES[core % len(CORES)]), *words]
+
+
+def pin_here(core: int) -> None:
+    """This process on one core."""
+    if len(CORES) > 1:
+        os.sched_setaffinity(0, {CORES[core % len(CORES)]})
 
 
 class Server:
-    """A server process on loopback; `with Server.redis() as server: server.port`."""
+    """A process that listens on loopback; `with Server.redis() as server: server.port`. One without a port is
+    there as soon as it was started."""
 
-    def __init__(self, name: str, words: list[str], port: int, directory: str) -> None:
+    def __init__(self, name: str, words: list[str], port: int, directory: str, core: int = SERVER) -> None:
         self.name, self.port, self.directory = name, port, directory
         self.log = open(Path(directory) / "server.log", "wb")  # noqa: SIM115  (closed in stop)
-        self.process = subprocess.Popen(pinned(0, words), stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(pinned(core, words), stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + 15
-        while True:
+        while port:
             try:
                 socket.create_connection(("127.0.0.1", port), 0.2).close()
                 break
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.process.kill()
                     raise RuntimeError(Path(directory, "server.log").read_text()) from None
                 time.sleep(0.05)
 
     @classmethod
-    def redis(cls, fsync: str = "everysec") -> Server:
+    def redis(cls, fsync: str = "everysec", *options: str) -> Server:
         directory, port = tempfile.mkdtemp(prefix="bench-redis-"), free_port()
         words = ["redis-server", "--port", str(port), "--dir", directory, "--save", "", "--appendonly", "yes",
-                 "--appendfsync", fsync]  # fmt: skip
+                 "--appendfsync", fsync, *options]  # fmt: skip
         return cls("redis-server", words, port, directory)
 
     @classmethod
@@ -60,9 +76,27 @@ class Server:
                  "--dir", directory, "--fsync", fsync, *options]  # fmt: skip
         return cls("ferrite-hooks", words, port, directory)
 
+    @classmethod
+    def receiver(cls) -> Server:
+        """Where webhooks arrive; see receiver.py."""
+        port = free_port()
+        words = [sys.executable, "-m", "benchmarks.receiver", str(port)]
+        return cls("receiver", words, port, tempfile.mkdtemp(prefix="bench-receiver-"), LOAD)
+
+    @classmethod
+    def practice(cls, redis_port: int, url: str, batch: int) -> Server:
+        """The worker beside a Redis; see practice.py."""
+        words = [sys.executable, "-m", "benchmarks.practice", str(redis_port), url, str(batch)]
+        return cls("worker", words, 0, tempfile.mkdtemp(prefix="bench-worker-"))
+
     def resident_bytes(self) -> int:
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu_seconds(self) -> float:
+        """Processor time so far, user and system: steadier than the clock when the machine has other work, too."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
         self.process.terminate()
@@ -79,3 +113,30 @@ class Server:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on, and with which versions."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    printed = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
+    redis = next((word[2:] for word in printed.split() if word.startswith("v=")), "?")
+    return {
+        "processor": model,
+        "cores": str(len(CORES)),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "redis-server": redis,
+        **{name: version(name) for name in ("ferrite-hooks", "uvloop", "hiredis", "aiohttp") if _installed(name)},
+    }
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except ImportError:
+        return False
+    return True

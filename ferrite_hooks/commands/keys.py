@@ -224,6 +224,9 @@ def _flush(argv: Argv, databases: list[Database]) -> Reply:
     for db in databases:
         if db.data:
             db.clear()
+    tracking = databases[0].engine.tracking
+    if tracking is not None:
+        tracking.flushed()
     return OK
 
 

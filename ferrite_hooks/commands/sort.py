@@ -45,19 +45,21 @@ class _Options:
                 i += 1
                 self.by = argv[i]
                 if b"*" in self.by:
-                    _require_all_keys(s, "BY")
+                    _require_all_keys(s, argv, "BY")
             elif word == b"GET" and left >= 1:
                 i += 1
                 self.get.append(argv[i])
-                _require_all_keys(s, "GET")
+                _require_all_keys(s, argv, "GET")
             else:
                 raise ReplyError(SYNTAX)
             i += 1
 
 
-def _require_all_keys(s: Session, option: str) -> None:
+def _require_all_keys(s: Session, argv: Argv, option: str) -> None:
     """Patterns reach keys that no ACL rule can know beforehand."""
-    if not s.user.unrestricted:
+    command = s.engine.command
+    assert command is not None  # the SORT that is running
+    if not s.user.may_read_every_key(command, argv):
         raise ReplyError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
 
 

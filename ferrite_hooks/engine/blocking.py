@@ -111,6 +111,8 @@ def serve_ready(engine: Engine) -> None:
                 if wait is None or pending is None or (key not in db.data and not wait.strict):
                     continue
                 try:
+                    if not s.user.unrestricted:  # it may have lost the permission while it waited
+                        engine.acl.check(s, *pending)
                     reply = call(s, *pending)
                 except ReplyError as error:
                     if error.text == WRONGTYPE and not wait.strict:

@@ -45,6 +45,7 @@ class Engine:
         "acl",
         "audit",
         "blocked_clients",
+        "busy",
         "changes",
         "clock",
         "command",
@@ -91,6 +92,7 @@ class Engine:
         "timers",
         "tracking",
         "transaction",
+        "uncaused",
         "unsettled",
         "write_error",
     )  # fmt: skip
@@ -115,13 +117,15 @@ class Engine:
         self.drained_db = -1  # database that the last effect was for
         self.changes: list[Change] = []  # what this tick's webhooks will be told
         self.override: list[Argv] | None = None  # effects that stand for the running command's own argv
-        self.command: Command | None = None
+        self.command: Command | None = None  # that is running
+        self.uncaused = False  # what happens now is not its doing: a key's time has come
         self.session: Session | None = None
         self.ready: dict[tuple[int, bytes], None] = {}  # changed keys that clients wait for
         self.unsettled = False  # `ready` has something for `settle`
         # asks the loop for a drain in this tick; may be called again
         self.on_pending: Callable[[], None] = lambda: None
         self.blocked_clients = 0
+        self.busy = ""  # what other clients are told while a long script runs
         self.special = False  # True: `run` must make all its checks
         self.write_error = ""  # why the journal cannot be written; writes are refused meanwhile
         self.over_memory: Callable[[], bool] | None = None  # set while maxmemory is
@@ -183,7 +187,7 @@ class Engine:
         if not hooks:
             return
         self.position += 1
-        command = self.command
+        command = None if self.uncaused else self.command
         s = self.session if command is not None else None
         self.changes.append(
             Change(
@@ -253,6 +257,7 @@ class Engine:
             or self.over_memory is not None
             or self.refuses is not None
             or self.paused_until
+            or self.busy
         )
 
     def paused_writes(self) -> bool:

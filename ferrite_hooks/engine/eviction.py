@@ -130,7 +130,8 @@ class Eviction:
     # -- evicting ----------------------------------------------------------------------------------------------------
 
     def _may_evict(self) -> bool:
-        return bool(self._kind) and not (self._engine.loading or self._engine.paused_writes())
+        engine = self._engine
+        return bool(self._kind) and not (engine.loading or engine.busy or engine.paused_writes())
 
     def _evict(self, most: int) -> bool:
         """Evicts until there is room, `most` keys at most. Returns False when there is none and nothing that

@@ -71,7 +71,7 @@ class Expiry:
     def _run(self) -> None:
         self._timer = None
         engine, heap = self._engine, self._heap
-        if engine.loading or not self.active or engine.paused_writes():
+        if engine.loading or engine.busy or not self.active or engine.paused_writes():
             self._timer = engine.timers.after(100, self._run)
             return
         started = perf_counter_ns()

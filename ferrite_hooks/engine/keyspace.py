@@ -68,6 +68,8 @@ class Database:
             value = self.data.get(key)
         if value is None:
             self.engine.misses += 1
+            if self.engine.notify_flags:
+                self.engine.notify(self, key, "keymiss")
             return None
         self.engine.hits += 1
         if type(value) is not kind:
@@ -103,6 +105,7 @@ class Database:
         itself."""
         if self.observed:
             old = snapshot(self.find(key))
+            self._welcome(key)
         else:
             old = None
         if self.keys_index is not None and key not in self.data:
@@ -124,6 +127,8 @@ class Database:
         if engine.audit is not None:
             engine.audit.committed(self, key)
         if value or type(value) is Stream:
+            if self.observed:
+                self._welcome(key)
             if self.keys_index is not None and key not in self.data:
                 self.keys_index.add(key)
             self.data[key] = value
@@ -190,6 +195,10 @@ class Database:
     def swap(self, other: Database) -> None:
         """Exchanges the contents (SWAPDB): one event `swapdb` for each of the two. Those who watch a key or wait
         for one stay, and are told of what either side has."""
+        for db in (self, other):
+            for key in list(chain(db.watched, db.blocked)):  # what is past its time is no change
+                self.find(key)
+                other.find(key)
         self.data, other.data = other.data, self.data
         self.expires, other.expires = other.expires, self.expires
         self.keys_index, other.keys_index = other.keys_index, self.keys_index
@@ -205,12 +214,20 @@ class Database:
 
     def place(self, key: bytes, value: Value, expire_at: int = 0) -> None:
         """Stores without an event: loading, and the inside of operations that announce themselves."""
+        if self.observed:
+            self._welcome(key)
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
         self.data[key] = value
         if expire_at:
             self.expires[key] = expire_at
             self.engine.expiry.note(self, key, expire_at)
+
+    def _welcome(self, key: bytes) -> None:
+        """Notifies that a key is about to appear, where that was asked for."""
+        engine = self.engine
+        if "n" in engine.notify_flags and key not in self.data and not engine.loading:
+            engine.notify(self, key, "new")
 
     def _remove(self, key: bytes) -> None:
         del self.data[key]
@@ -236,9 +253,9 @@ class Database:
         self._remove(key)
         engine.propagate(self, [b"DEL", key])
         if self.observed:
-            command, engine.command = engine.command, None
+            engine.uncaused = True
             self.announce(key, event, None, old)
-            engine.command = command
+            engine.uncaused = False
 
     def clear(self) -> int:
         """Removes every key (FLUSHDB): one event for the whole database. Returns how many there were."""
@@ -251,8 +268,6 @@ class Database:
         if self.accessed is not None:
             self.accessed = {}
         self.engine.dirty += count
-        if self.engine.tracking is not None:
-            self.engine.tracking.flushed()
         self.engine.capture(self, None, "flushdb", None, None, 0)
         return count
 

@@ -48,7 +48,7 @@ def observe(s: Session, command: Command, argv: Argv, nanoseconds: int, reply: R
     engine = s.engine
     again = s.blocked is not None  # a blocked command that was called again: it has been shown already
     if engine.monitors and not again and not engine.loading and not command.flags & {"skip_monitor", "admin"}:
-        _feed(engine, s, command, argv)
+        feed(engine, s, command, argv)
     if nanoseconds >= engine.slow_ns and type(reply) is not Wait and "skip_slowlog" not in command.flags:
         _remember(engine, s, command, argv, nanoseconds)
     if nanoseconds >= engine.latency.threshold_ns and not engine.loading:
@@ -82,7 +82,8 @@ def quoted(arg: bytes) -> bytes:
     return b'"%b"' % b"".join([_ESCAPES.get(c) or bytes((c,)) for c in arg])
 
 
-def _feed(engine: Engine, s: Session, command: Command, argv: Argv) -> None:
+def feed(engine: Engine, s: Session, command: Command, argv: Argv) -> None:
+    """Shows a command to the monitors; `call` does it after the command, a script shows itself before its own."""
     now = engine.clock.now
     who = "lua" if s.internal else s.addr
     line = b"%d.%06d [%d %b] %b" % (

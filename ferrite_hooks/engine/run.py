@@ -82,7 +82,7 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
         nanoseconds = perf_counter_ns() - started
         if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
             command.buckets[nanoseconds.bit_length()] += 1
-        command.usec += nanoseconds // 1000
+            command.usec += nanoseconds // 1000
         if engine.dirty != before and not engine.loading:
             if engine.override is None:
                 if command.writes:
@@ -123,7 +123,7 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
     queues = s.queue is not None and command.name not in _NOT_QUEUED
     if engine.over_memory is not None and ("denyoom" in flags or queues) and engine.over_memory():
         _reject(command, errors.OOM)
-    if engine.write_error and "write" in flags and not s.internal:
+    if engine.write_error and ("write" in flags or _defines(command)) and not s.internal:
         _reject(command, errors.MISCONF % engine.write_error)
     if engine.refuses is not None and "write" in flags:
         engine.refuses(s, command, argv)
@@ -131,6 +131,8 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
         _reject(command, errors.subscribed_context(command.name))
     if engine.loading and "loading" not in flags and not s.internal:
         _reject(command, errors.LOADING)
+    if engine.busy and "allow_busy" not in flags:
+        _reject(command, engine.busy)
     if engine.paused_until and not s.internal and holds(engine, flags):
         postpone(s, command, argv)
         return NO_REPLY
@@ -140,6 +142,11 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
             s.queue.append((command, argv))
         return QUEUED
     return None
+
+
+def _defines(command: Command) -> bool:
+    """Whether a command changes webhooks, which the journal keeps as it keeps data."""
+    return command.group == "webhook" and command.flags.isdisjoint(("readonly", "loading"))
 
 
 def _reject(command: Command, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ferrite_hooks.config import KEYS, REDIS_NAMES
 from ferrite_hooks.config_keys import Key, Value
 from ferrite_hooks.engine.latency import OFF
-from ferrite_hooks.engine.pubsub import notify_flags
+from ferrite_hooks.engine.pubsub import notify_flags, notify_text
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
@@ -53,7 +53,6 @@ _REDIS_ONLY = (
     _row("repl-backlog-size", 1 << 20, "Accepted; there are no replicas", unit="bytes", low=1),
     _row("repl-diskless-sync", True, "Accepted; there are no replicas"),
     _row("stop-writes-on-bgsave-error", True, "Accepted; a journal that cannot be written stops writes"),
-    _row("auto-aof-rewrite-percentage", 100, "Accepted; see journal.compact_percentage", low=0),
     _row("aof-use-rdb-preamble", True, "Accepted; snapshots are RDB files"),
     _row("no-appendfsync-on-rewrite", False, "Accepted; fsync is never left out"),
     _row("rdbchecksum", True, "Accepted; snapshots always carry a checksum"),
@@ -98,6 +97,7 @@ def _password(engine: Engine, value: str) -> None:
 
 def _notify(engine: Engine, value: str) -> None:
     engine.notify_flags = notify_flags(value)
+    engine.settings["notify-keyspace-events"] = notify_text(engine.notify_flags)
     engine.observe_all()
 
 

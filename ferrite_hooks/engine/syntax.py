@@ -86,7 +86,7 @@ def _sequence(tokens: list[str], closing: str) -> tuple[list[Argument], list[str
             if inner.multiple and previous and _names(inner) == [argument.name for argument in previous]:
                 # `x [x ...]`: not an option but a repetition of what stands before it
                 if len(previous) == 1:
-                    found[-1] = replace(previous[0], multiple=True)
+                    found[-1] = replace(previous[0], multiple=True, multiple_token=bool(inner.token))
                 else:
                     found[-len(previous) :] = [Argument("data", "block", multiple=True, arguments=tuple(previous))]
             else:

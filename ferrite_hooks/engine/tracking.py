@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
     from ferrite_hooks.engine.session import Session
 
-MAX_KEYS = 1_000_000  # tracking-table-max-keys; 0 = no limit
 _CHANNEL = b"__redis__:invalidate"
 
 
@@ -75,14 +74,16 @@ class Tracking:
         for prefix in options.prefixes:
             self._prefixes.setdefault(prefix, {})[s] = None
 
-    def counts(self) -> tuple[int, int, int]:
-        """(keys, key and client pairs, prefixes), for INFO."""
-        return len(self._readers), sum(map(len, self._readers.values())), len(self._prefixes)
-
     # -- what they read ------------------------------------------------------------------------------------------
 
     def ran(self, s: Session, command: Command, argv: Argv) -> None:
         """A command has run: remembers the keys that it read, if its client wants that."""
+        self._remember(s, command, argv)
+        limit = self._engine.settings["tracking-table-max-keys"]
+        while limit and len(self._readers) > limit:
+            self._tell(next(iter(self._readers)), None)  # the oldest: as if it had changed
+
+    def _remember(self, s: Session, command: Command, argv: Argv) -> None:
         options = s.tracking
         if options is None:
             return
@@ -99,9 +100,6 @@ class Tracking:
             return
         for at, _ in positions:
             self._readers.setdefault(argv[at], set()).add(s.id)
-        limit = self._engine.settings.get("tracking-table-max-keys", MAX_KEYS)
-        while limit and len(self._readers) > limit:
-            self._tell(next(iter(self._readers)))  # the oldest: as if it had changed
 
     # -- what changed --------------------------------------------------------------------------------------------
 
@@ -113,7 +111,7 @@ class Tracking:
                 self._changed.setdefault(prefix, {})[key] = self._causer()
                 engine.unsettled = True
         if key in self._readers:
-            self._tell(key)
+            self._tell(key, self._causer())
 
     def flushed(self) -> None:
         """Whole databases were emptied: everyone drops everything."""
@@ -134,10 +132,9 @@ class Tracking:
 
     def _causer(self) -> Session | None:
         engine = self._engine
-        return engine.session if engine.command is not None else None
+        return engine.session if engine.command is not None and not engine.uncaused else None
 
-    def _tell(self, key: bytes) -> None:
-        causer = self._causer()
+    def _tell(self, key: bytes, causer: Session | None) -> None:
         for number in self._readers.pop(key):
             s = self._engine.sessions.get(number)
             if s is None or s.tracking is None or s.tracking.broadcast or (s.tracking.noloop and s is causer):

@@ -55,7 +55,8 @@ class Clients:
         session.wake = lambda: self.tick.woken(connection)
         session.close = lambda: self.close(connection)
         session.transport_info = lambda: {
-            "qbuf": connection.parser.buffered,
+            "fd": transport.get_extra_info("socket").fileno(),
+            "qbuf": connection.reading or connection.parser.buffered,
             "obuf": 0 if connection.closed else transport.get_write_buffer_size(),
         }
         connection.session = session

@@ -86,11 +86,14 @@ class Journal:
         segment_bytes: int = 64 << 20,
         files: Files = DISK,
         repair: bool = False,
+        journal_id: str = "",
+        first: int = 1,
     ) -> Self:
         """Locks the directory (made when missing) and looks at its segments; `replay` has to follow.
 
-        Called inside a running event loop, fsync happens beside it; elsewhere (tools, tests) in the
-        call itself. Raises DirectoryLocked, JournalError.
+        Where there are none, the journal begins with frame `first`, under `journal_id` ("" makes a new one):
+        what a snapshot that has lost its journal says. Called inside a running event loop, fsync happens
+        beside it; elsewhere (tools, tests) in the call itself. Raises DirectoryLocked, JournalError.
         """
         lock_fd = -1
         try:
@@ -100,8 +103,10 @@ class Journal:
             journal = cls(segments, fsync, segment_bytes, lock_fd, repair)
             if len(segments):
                 journal.size = segments.bytes_on_disk()
+                segments.identify()
             else:
-                journal._begin(1)
+                segments.journal_id = journal_id
+                journal._begin(first)
         except OSError as e:
             if lock_fd >= 0:
                 os.close(lock_fd)
@@ -112,7 +117,7 @@ class Journal:
 
     @property
     def journal_id(self) -> str:
-        """Eight letters, made with the directory; known after the first replay."""
+        """Eight letters, made with the directory; "" until the first replay when the first header is damaged."""
         return self._segments.journal_id
 
     @property
@@ -130,23 +135,29 @@ class Journal:
         return len(self._segments)
 
     def replay(self, start: int = 0) -> Iterator[Frame]:
-        """Every frame from number `start` on, in order.
+        """Every frame from number `start` on, in order. Segments that only hold earlier ones are not looked at.
 
         The first replay, once read to its end, makes appending possible; it cuts a torn end, and sets damage
         aside if `repair` was given (see `report`). Later ones read up to what is the last frame now.
-        Raises JournalDamaged, JournalTooNew, JournalError.
+        Raises JournalDamaged, JournalTooNew, JournalError; the last also when the journal ends before `start`.
         """
         if self._lock_fd < 0:
             raise JournalError(_NOT_READY)
         if self._fd >= 0:
             yield from self._segments.read(start, self.last_frame)
             return
-        following = self.first_frame
-        for frame in self._segments.read(0, None, self._repair):
-            following = frame.number + 1
-            if frame.number >= start:
-                yield frame
+        yield from self._segments.read(start, None, self._repair)
+        following = self._segments.end
+        if following < start and not self._repair:
+            raise JournalError(
+                f"{self._segments.directory}: the journal ends with frame {following - 1}, the snapshot is of frame"
+                f" {start - 1}. Restore the missing journal files, or start once with journal.repair = true to go on"
+                " from the snapshot"
+            )
         try:
+            if following < start:
+                self._segments.set_all_aside()
+                following = start
             self._begin(following)
         except OSError as e:
             raise JournalError(f"cannot append to {self._segments.directory}: {e}") from e
@@ -225,12 +236,20 @@ class Journal:
 
         Under `everysec` and `no` that is at once. Callbacks run in the loop, in the order they were given.
         """
-        if self.fsync != "always" or (frame <= self.durable_frame and not self._waiters):
+        if self.fsync == "always":
+            self.when_synced(frame, callback)
+        else:
+            callback("")
+
+    def when_synced(self, frame: int, callback: Callable[[str], object]) -> None:
+        """As `when_durable` under `always`, whatever the policy is."""
+        if frame <= self.durable_frame and not self._waiters:
             callback("")
         elif self._broken:
             callback(self.failed)
         else:
             self._waiters.append((frame, callback))
+            self._start_sync()
 
     @property
     def fsync_lag_ms(self) -> int:
@@ -311,7 +330,7 @@ class Journal:
         if self._size >= self._end_at:
             self._end_segment()
         if self.durable_frame < self.last_frame:
-            if self.fsync == "always":
+            if self._waiters or self.fsync == "always":
                 self._start_sync()
             elif self.fsync == "everysec" and self._timer is None and self._loop is not None:
                 self._timer = self._loop.call_later(1.0, self._on_timer)
@@ -352,6 +371,24 @@ class Journal:
             if not self._broken:
                 log.warning("%s; the segment goes on growing", e)
                 self._end_at = self._size + self.segment_bytes // 4
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the segments that replaying has read to their end."""
+        return self._segments.bytes_read
+
+    def bytes_from(self, frame: int) -> int:
+        """The size of the segments that hold frame `frame` and later ones. Raises OSError."""
+        return self._segments.bytes_from(frame)
+
+    def prune(self, frame: int, since: float, most: int) -> int:
+        """Removes what `drop_before` may, but leaves of it the newest segments that were written to after `since`
+        (unix seconds), up to `most` bytes in all. Returns how many went. Raises JournalError.
+        """
+        try:
+            return self.drop_before(self._segments.first_to_keep(frame, since, most))
+        except OSError as e:
+            raise JournalError(f"cannot look at segments of {self._segments.directory}: {e}") from e
 
     def drop_before(self, frame: int) -> int:
         """Removes the segments that hold only frames below `frame`, never the last one. Returns how many.

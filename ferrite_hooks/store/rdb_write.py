@@ -27,7 +27,7 @@ from ferrite_hooks.version import REDIS_VERSION
 VERSION = 10
 _FLUSH = 1 << 20  # bytes gathered for one write
 _AUX, _EXPIRE_MS, _SELECT, _EOF = b"\xfa", b"\xfc", b"\xfe", b"\xff"
-_RESIZE = b"\xfb"
+_RESIZE, _FUNCTION = b"\xfb", b"\xf5"
 
 
 def _write_strings(out: list[bytes], items: Iterable[bytes]) -> None:
@@ -84,27 +84,45 @@ def dump_value(value: Any) -> bytes:
     return payload + crc64(payload).to_bytes(8, "little")
 
 
-def write_rdb(
-    path: Path,
-    databases: Iterable[tuple[int, Mapping[bytes, Any], Mapping[bytes, int]]],
-    aux: Mapping[bytes, bytes],
-    files: Files = DISK,
-) -> int:
+Databases = Iterable[tuple[int, Mapping[bytes, Any], Mapping[bytes, int]]]
+
+
+def write_rdb(path: Path, databases: Databases, aux: Mapping[bytes, bytes], files: Files = DISK) -> int:
     """Writes (index, values, times of expiry in unix ms) of each database to `path`, wholly or not at all.
 
     `aux` are fields about the file; Redis skips those that it does not know. Returns the file's size. Raises
     OSError; what was at `path` is then still there.
     """
     temporary = path.with_name(f"{path.name}.tmp")
-    fd = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    size = write_new(temporary, databases, aux, files=files)
     try:
-        size = _write(fd, files, databases, aux)
-        files.sync(fd)
         files.rename(temporary, path)
         files.sync_directory(path.parent)
     except BaseException:
         with suppress(OSError):
             files.remove(temporary)
+        raise
+    return size
+
+
+def write_new(
+    path: Path,
+    databases: Databases,
+    aux: Mapping[bytes, bytes],
+    functions: Iterable[bytes] = (),
+    files: Files = DISK,
+) -> int:
+    """As `write_rdb`, but to a new file that nothing depends on yet; its bytes are durable, its name is not.
+
+    `functions` are the sources of function libraries. Raises OSError, then the file is gone again.
+    """
+    fd = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        size = _write(fd, files, databases, aux, functions)
+        files.sync(fd)
+    except BaseException:
+        with suppress(OSError):
+            files.remove(path)
         raise
     finally:
         files.close(fd)
@@ -112,10 +130,7 @@ def write_rdb(
 
 
 def _write(
-    fd: int,
-    files: Files,
-    databases: Iterable[tuple[int, Mapping[bytes, Any], Mapping[bytes, int]]],
-    aux: Mapping[bytes, bytes],
+    fd: int, files: Files, databases: Databases, aux: Mapping[bytes, bytes], functions: Iterable[bytes]
 ) -> int:
     out = [b"REDIS%04d" % VERSION]
     crc = written = gathered = 0
@@ -131,6 +146,8 @@ def _write(
 
     for name, text in {b"redis-ver": REDIS_VERSION.encode(), b"redis-bits": b"64", **aux}.items():
         out += (_AUX, *string(name), *string(text))
+    for source in functions:
+        out += (_FUNCTION, *string(source))
     for index, values, expires in databases:
         if not values:
             continue

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -65,6 +65,8 @@ class Segments:
         self.directory = directory
         self.files = files
         self.journal_id = ""  # "" until a header was read or made
+        self.end = 0  # the frame after the last one that was read
+        self.bytes_read = 0  # of segments read to their end
         self.report: list[str] = []
         for path in directory.glob("journal-*.tmp"):
             files.remove(path)  # never became part of the journal
@@ -85,16 +87,39 @@ class Segments:
     def bytes_on_disk(self) -> int:
         return sum(segment.path.stat().st_size for segment in self._list)
 
+    def bytes_from(self, frame: int) -> int:
+        """Bytes of the segments that are not wholly below `frame`. Raises OSError."""
+        below = sum(following.first <= frame for following in self._list[1:])
+        return sum(segment.path.stat().st_size for segment in self._list[below:])
+
+    def first_to_keep(self, frame: int, since: float, most: int) -> int:
+        """What to drop before, so that of the segments wholly below `frame` the newest remain that were written to
+        after `since` (unix seconds) and have no more than `most` bytes together. Raises OSError."""
+        keep, room = frame, most
+        below = [(segment, following) for segment, following in pairwise(self._list) if following.first <= frame]
+        for segment, _ in reversed(below):
+            status = segment.path.stat()
+            room -= status.st_size
+            if room < 0 or status.st_mtime < since:
+                break
+            keep = segment.first
+        return keep
+
+    def identify(self) -> None:
+        """Learns the journal's id from the first segment, if its header is good."""
+        with suppress(Damage, NewerFormat, OSError), open(self._list[0].path, "rb") as file:
+            self.journal_id = read_segment_header(file).journal_id
+
     def read(self, start: int, until: int | None, repair: bool = False) -> Iterator[Frame]:
         """Frames `start` to `until`. Without `until`: to the end, and then it cuts a torn end and may repair.
 
         Raises JournalDamaged, JournalTooNew, JournalError.
         """
         segments = tuple(self._list)
-        number = segments[0].first
+        number = self.end = segments[0].first
         for segment, following in zip_longest(segments, segments[1:]):
             if following and following.first <= start:
-                number = following.first
+                number = self.end = following.first
                 continue
             if until is not None and until < number:
                 return
@@ -102,9 +127,10 @@ class Segments:
                 with open(segment.path, "rb") as file:
                     self._check_header(file, segment, number)
                     for frame in read_frames(file, number, until):
-                        number = frame.number + 1
+                        number = self.end = frame.number + 1
                         if frame.number >= start:
                             yield frame
+                    self.bytes_read += file.tell()
             except Damage as e:
                 torn = e.torn and following is None
                 if until is not None or not (torn or repair):
@@ -116,6 +142,10 @@ class Segments:
                     f"{segment.path} has format {e.version}, this version reads up to {VERSION}:"
                     " start the newer version that wrote it"
                 ) from e
+            except FileNotFoundError as e:
+                if segment in self._list or following is None:
+                    raise JournalError(f"cannot read {segment.path}: {e}") from e
+                number = self.end = following.first  # dropped since this reading began
             except OSError as e:
                 raise JournalError(f"cannot read {segment.path}: {e}") from e
 
@@ -167,6 +197,14 @@ class Segments:
         self.files.sync_directory(self.directory)
         del self._list[first:]
         return len(later) + (offset >= SEGMENT_HEADER)
+
+    def set_all_aside(self) -> None:
+        """Makes room for a journal that begins elsewhere. Raises OSError."""
+        for segment in self._list:
+            self.files.rename(segment.path, _bad_name(segment.path))
+        self.files.sync_directory(self.directory)
+        self.report.append(f"the journal ended before the snapshot: its {len(self._list)} files are .bad files now")
+        self._list.clear()
 
     def _cut(self, path: Path, size: int) -> None:
         fd = self.files.open(path, os.O_WRONLY)

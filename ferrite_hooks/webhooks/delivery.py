@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ferrite_hooks.webhooks.desk import Note, Timer
 
 log = logging.getLogger(__name__)
+QUIET_MS = 10_000  # between log lines of one kind
 OVERSHOOT = 2  # a `reject` queue takes this many times its bound of what cannot be refused (expiries, EXEC)
 
 
@@ -45,7 +46,8 @@ class Delivery:
     """One webhook at work. `tell(event, delivery, data)` announces what happens to it."""
 
     __slots__ = (
-        "_alarm", "_alarm_at", "_generation", "circuit", "counters", "dead", "desk", "queue", "tell", "webhook",
+        "_alarm", "_alarm_at", "_generation", "_quiet",
+        "circuit", "counters", "dead", "desk", "queue", "tell", "webhook",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +62,7 @@ class Delivery:
         self.dead: dict[int, DeadLetter] = {}  # by position, oldest first
         self._alarm: Timer | None = None
         self._alarm_at: float = NEVER
+        self._quiet: dict[str, int] = {}  # complaint -> unix ms until which it is not repeated
         self._generation = 0  # moves when the webhook goes: late outcomes of an older one mean nothing
 
     # -- in ----------------------------------------------------------------------------------------------------
@@ -120,11 +123,17 @@ class Delivery:
 
     def _overflowed(self, change: Change) -> None:
         now = self.desk.outside.clock.now
-        if self.counters.dropped % 1000 == 0:
-            log.warning("webhook %s: queue full, dropping events", self.webhook.name)
         self.counters.dropped += 1
+        self._complain("queue full, dropping events (%d so far)", self.counters.dropped)
         self.desk.note("drop", self.webhook.serial, [change.position], now, "overflow")
         self.bury(DeadLetter(change, now, 0, f"queue full ({self.webhook.overflow.value})", 0))
+
+    def _complain(self, what: str, *details: object) -> None:
+        """A log line, at most one of a kind in a while: the counters know the rest."""
+        now = self.desk.outside.clock.now
+        if now >= self._quiet.get(what, 0):
+            self._quiet[what] = now + QUIET_MS
+            log.warning("webhook %s: " + what, self.webhook.name, *details)
 
     def bury(self, letter: DeadLetter) -> None:
         """Keeps a dead letter; beyond the bound the oldest goes for good."""
@@ -281,7 +290,7 @@ class Delivery:
 
     def _give_up(self, parcel: Parcel, outcome: Outcome, decision: Dead, now: int) -> None:
         self.counters.dead += len(parcel.events)
-        log.warning("webhook %s: gave up %d event(s): %s", self.webhook.name, len(parcel.events), decision.reason)
+        self._complain("gave up events (%d so far): %s", self.counters.dead, decision.reason)
         self.desk.note(
             "dead", self.webhook.serial, parcel.positions, now, parcel.attempt, decision.reason, outcome.status
         )

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -490,17 +491,17 @@ def test_connection_refused(server: ServerProcess) -> None:
         nobody.ping()
 
 
-def test_restart_keeps_data_and_clients(tmp_path: Any, protocol: int) -> None:
-    with ServerProcess(tmp_path / "data", "--log-level", "warning") as server:
-        with server.client(protocol=protocol) as client:
-            client.set("k", "v")
-            client.xadd("x", {"a": "1"}, id="5-1")
-            server.stop()
-            with pytest.raises(redis.ConnectionError):
-                redis.Redis(port=server.port, retry=None).ping()
-            server.start()
-            assert client.get("k") == b"v"
-            assert client.xrange("x") == [(b"5-1", {b"a": b"1"})]
+def test_a_client_outlives_a_restart(tmp_path: Path, protocol: int) -> None:
+    server = ServerProcess(tmp_path / "data", "--log-level", "warning")
+    with server, server.client(protocol=protocol) as client:
+        client.set("k", "v")
+        client.xadd("x", {"a": "1"}, id="5-1")
+        server.stop()
+        with redis.Redis(port=server.port, retry=None) as nobody, pytest.raises(redis.ConnectionError):
+            nobody.ping()
+        server.start()
+        assert client.get("k") == b"v"
+        assert client.xrange("x") == [(b"5-1", {b"a": b"1"})]
 
 
 def test_passwords(server: ServerProcess, protocol: int) -> None:

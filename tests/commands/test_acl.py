@@ -86,7 +86,9 @@ def test_categories(harness: Harness, client: Client, oracle: Oracle) -> None:
     assert ours == [*theirs, b"webhook"]
     for category in ("connection", "transaction", "pubsub"):
         listed = set(oracle("ACL", "CAT", category).split(b"\r\n")[2::2])
-        mine = {name.encode() for name in client("ACL", "CAT", category)} - {b"client|setinfo", b"client|no-touch"}
+        mine = {name.encode() for name in client("ACL", "CAT", category)} - {
+            b"client|setinfo", b"client|no-touch", b"waitaof",  # of 7.2
+        }  # fmt: skip
         assert mine <= listed, category
 
 
@@ -214,7 +216,7 @@ def test_log(harness: Harness, client: Client) -> None:
     fields = (b"reason", b"context", b"object", b"username", b"count")
     told = [tuple(entry[field] for field in fields) for entry in (auth, multi, key, command)]
     assert told == [
-        ("auth", "toplevel", b"auth", "nobody", 1), ("key", "multi", b"b", "u", 1), ("key", "toplevel", b"b", "u", 1),
+        ("auth", "toplevel", b"AUTH", "nobody", 1), ("key", "multi", b"b", "u", 1), ("key", "toplevel", b"b", "u", 1),
         ("command", "toplevel", b"set", "u", 2),
     ]  # fmt: skip
     assert command[b"timestamp-last-updated"] - command[b"timestamp-created"] == 1500

@@ -20,7 +20,8 @@ FIELDS = st.one_of(
     st.sampled_from(["i0", "i65", "x8", "u", "i8", "u8"]),
 )
 PLACES = st.one_of(st.integers(0, 100), st.integers(0, 9).map(lambda n: f"#{n}"))
-NUMBERS = st.one_of(st.integers(-300, 300), st.sampled_from([2**63 - 1, -(2**63), 2**62, "x"]))
+# redis-server saturates -2**63 at the wrong end of a narrow signed field: a subtraction overflows there
+NUMBERS = st.one_of(st.integers(-300, 300), st.sampled_from([2**63 - 1, -(2**62), 2**62, "x"]))
 SUBCOMMANDS = st.one_of(
     st.tuples(st.just("GET"), FIELDS, PLACES),
     st.tuples(st.sampled_from(["SET", "INCRBY"]), FIELDS, PLACES, NUMBERS),
@@ -88,6 +89,11 @@ def test_a_field_that_does_not_fit_leaves_no_key_behind(client: Client, harness:
     # redis-server creates the key here, without telling its replicas
     assert client("BITFIELD", "k", "OVERFLOW", "FAIL", "SET", "u8", 0, 256) == [None]
     assert client("EXISTS", "k") == 0 and harness.effects() == []
+
+
+def test_saturation(client: Client) -> None:
+    assert client("BITFIELD", "k", "OVERFLOW", "SAT", "SET", "i4", 0, -(2**63), "GET", "i4", 0) == [0, -8]
+    assert client("BITFIELD", "k", "OVERFLOW", "SAT", "SET", "i4", 0, 2**63 - 1, "GET", "i4", 0) == [-8, 7]
 
 
 def test_megabytes_are_no_trouble(client: Client, harness: Harness) -> None:

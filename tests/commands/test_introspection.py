@@ -111,3 +111,17 @@ def test_every_command_is_documented() -> None:
     for made in all_commands():
         assert made.summary.endswith("."), made.name
         assert made.since and made.group, made.name
+
+
+def test_tokens_that_are_repeated_are_those_of_redis(oracle: Oracle) -> None:
+    docs = parse(oracle("COMMAND", "DOCS"))
+    theirs = {name: _repeated_tokens(entry) for name, entry in zip(docs[::2], docs[1::2], strict=True)}  # type: ignore[index]
+    ours = {made.name: {a.token for a in made.arguments if a.multiple_token} for made in all_commands()}
+    assert ours["sort"] == {"GET"}
+    assert {n: t for n, t in ours.items() if n in theirs} == {n: t for n, t in theirs.items() if n in ours}
+
+
+def _repeated_tokens(docs: list[object]) -> set[object]:
+    arguments = dict(zip(docs[::2], docs[1::2], strict=True)).get("arguments", [])
+    found = [dict(zip(a[::2], a[1::2], strict=True)) for a in arguments]  # type: ignore[attr-defined]
+    return {a["token"] for a in found if "multiple_token" in a.get("flags", ()) and a["type"] != "block"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fakes import Client, Harness
 from histories import play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -64,3 +65,20 @@ def test_weights(redis_port: int, options: tuple[str, ...]) -> None:
 ])  # fmt: skip
 def test_errors_and_corner_cases(redis_port: int, words: tuple[str, ...]) -> None:
     play(redis_port, [("SET", "string", "v"), ("RPUSH", "l", "3", "1", "2"), words, ("EXISTS", "l")])
+
+
+def test_patterns_need_the_right_to_every_key(client: Client, harness: Harness) -> None:
+    client("RPUSH", "l", "1")
+    client("ACL", "SETUSER", "part", "on", "nopass", "+@all", "~l")
+    client("ACL", "SETUSER", "whole", "on", "nopass", "+sort", "~*")
+    for user, allowed in (("part", False), ("whole", True)):
+        other = harness.connect()
+        other("AUTH", user, "x")
+        for option in ("BY", "GET"):
+            reply = other("SORT", "l", option, "w_*")
+            denied = f"ERR {option} option of SORT denied due to insufficient ACL permissions."
+            assert type(reply) is list if allowed else reply.text == denied
+        assert other("SORT", "l", "BY", "nosort") == [b"1"]
+    part = harness.connect()
+    part("AUTH", "part", "x")
+    assert part("SORT", "l", "STORE", "elsewhere").text.startswith("NOPERM")

@@ -367,6 +367,27 @@ def test_exec_is_refused_as_a_whole(hooks: Hooks) -> None:
     assert hooks("GET", "a") is None
 
 
+def test_the_acl_category(hooks: Hooks) -> None:
+    hooks.engine.acl.set_user("eve", [b"on", b"nopass", b"+@all", b"-@webhook"])
+    eve = hooks.harness.connect()
+    eve("AUTH", "eve", "any")
+    assert "NOPERM" in hooks.refused("WEBHOOK.LIST", by=eve)
+    hooks("ACL", "SETUSER", "eve", "+@webhook")
+    assert eve("WEBHOOK.LIST") == []
+
+
+def test_monitor_and_slowlog_hide_secrets(hooks: Hooks) -> None:
+    hooks("CONFIG", "SET", "slowlog-log-slower-than", "0")
+    monitor = hooks.harness.connect()
+    monitor("MONITOR")
+    monitor.sent()
+    hooks("WEBHOOK.CREATE", "w", URL, "SECRET", "s3cret")
+    hooks("WEBHOOK.ROTATE", "w", "SECRET", "s3cret2")
+    shown = monitor.sent()
+    assert b"WEBHOOK.CREATE" in shown and b"WEBHOOK.ROTATE" in shown and b"s3cret" not in shown
+    assert b"s3cret" not in repr(hooks("SLOWLOG", "GET", "10")).encode()
+
+
 def test_help_and_documentation(hooks: Hooks) -> None:
     lines = [line.text.decode() for line in hooks("WEBHOOK.HELP")]
     ours = [c for c in all_commands() if c.group == "webhook"]
