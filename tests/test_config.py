@@ -250,7 +250,7 @@ def test_a_config_cannot_be_changed_in_place() -> None:
 
 # Keys that later work will use; each line goes when it does.
 NOT_YET_USED = {
-    "server.busy_reply_threshold", "journal.compact_min_bytes", "journal.compact_percentage", "journal.retention_ms",
+    "server.enable_debug_command", "journal.compact_min_bytes", "journal.compact_percentage", "journal.retention_ms",
     "journal.retention_bytes", "snapshot.file", "snapshot.save",
 }  # fmt: skip
 

@@ -16,7 +16,9 @@ from typing import Any
 from ferrite_hooks.engine.command import Argv, all_commands, command
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.latency import percentile
+from ferrite_hooks.engine.libraries import libraries
 from ferrite_hooks.engine.memory import resident_bytes
+from ferrite_hooks.engine.scripts import Scripts
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.stats import total_calls
 from ferrite_hooks.resp.reply import Reply, Verbatim
@@ -101,8 +103,7 @@ def _memory(engine: Engine) -> Fields:
     yield "allocator_resident", resident
     yield "total_system_memory", total
     yield "total_system_memory_human", human(total)
-    yield "used_memory_lua", 0
-    yield "used_memory_lua_human", "0B"
+    yield from _scripting_memory(engine)
     yield "maxmemory", limit
     yield "maxmemory_human", human(limit)
     yield "maxmemory_policy", engine.settings["maxmemory-policy"]
@@ -119,6 +120,27 @@ def _memory(engine: Engine) -> Fields:
     yield "active_defrag_running", 0
     yield "lazyfree_pending_objects", 0
     yield "lazyfreed_objects", 0
+
+
+def _scripting_memory(engine: Engine) -> Fields:
+    scripting: Scripts | None = engine.extensions.get("scripting")
+    held = libraries(engine)
+    used = scripting.lua.used() if scripting is not None else 0
+    cached = scripting.cache if scripting is not None else {}
+    sources = sum(len(script.source) for script in cached.values())
+    functions = sum(map(len, held.sources()))
+    for name, size in (
+        ("used_memory_vm_eval", used), ("used_memory_lua", used), ("used_memory_scripts_eval", sources),
+        ("used_memory_vm_functions", 0), ("used_memory_vm_total", used), ("used_memory_functions", functions),
+        ("used_memory_scripts", sources + functions),
+    ):  # fmt: skip
+        yield name, size
+    yield "used_memory_lua_human", human(used)
+    yield "used_memory_vm_total_human", human(used)
+    yield "used_memory_scripts_human", human(sources + functions)
+    yield "number_of_cached_scripts", len(cached)
+    yield "number_of_functions", len(held.functions)
+    yield "number_of_libraries", len(held.by_name)
 
 
 def _persistence(engine: Engine) -> Fields:
@@ -208,9 +230,10 @@ def _modules(engine: Engine) -> Fields:
 def _commandstats(engine: Engine) -> Fields:
     for made in all_commands():
         if made.calls or made.rejected:
-            each = made.usec / made.calls if made.calls else 0.0
+            microseconds = made.nanoseconds / 1000
+            each = microseconds / made.calls if made.calls else 0.0
             yield f"cmdstat_{made.name}", (
-                f"calls={made.calls},usec={made.usec},usec_per_call={each:.2f},"
+                f"calls={made.calls},usec={microseconds:.0f},usec_per_call={each:.2f},"
                 f"rejected_calls={made.rejected},failed_calls={made.failed}"
             )
 

@@ -182,13 +182,15 @@ class Engine:
             return
         hooks = self.interest(db.index, event, key)
         if event == "rename_from" and isinstance(new, tuple):
-
             hooks = tuple(dict.fromkeys(hooks + self.interest(db.index, event, new[1])))
         if not hooks:
             return
         self.position += 1
-        command = None if self.uncaused else self.command
-        s = self.session if command is not None else None
+        command, s = self.command, self.session
+        if command is None or s is None or self.uncaused:
+            title, client, ip = "", 0, ""
+        else:
+            title, client, ip = command.title, s.id, s.ip
         self.changes.append(
             Change(
                 self.position,
@@ -199,9 +201,9 @@ class Engine:
                 new,
                 old,
                 expire_at,
-                command.name.upper().replace("|", " ") if command is not None else "",
-                s.id if s is not None else 0,
-                s.ip if s is not None else "",
+                title,
+                client,
+                ip,
                 self.transaction,
                 hooks,
             )

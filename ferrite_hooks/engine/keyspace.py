@@ -103,11 +103,12 @@ class Database:
         """Sets a whole value, whatever stood there. `expire_at` (unix ms) gives it a time to live at once,
         which the caller announces with `emit(key, "expire")`. `new` is what webhooks show; a string shows
         itself."""
+        old = None
         if self.observed:
-            old = snapshot(self.find(key))
+            old = self.find(key)
+            if type(old) is not bytes:
+                old = snapshot(old)
             self._welcome(key)
-        else:
-            old = None
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
         self.data[key] = value

@@ -38,6 +38,8 @@ local function clean(err)
     local text, as_table, counted = py.explain(err)
     if as_table then return {err = text, ignore_error_stats_update = counted or nil} end
     if text then return text end
+  elseif type(err) == 'string' then -- lupa's words when Lua's stack has no room left
+    return (gsub(err, "bad argument #1 to '([%w_]+)' %(not a python object%)", "too many arguments to '%1'"))
   end
   return err
 end

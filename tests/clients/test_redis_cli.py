@@ -146,6 +146,23 @@ def test_scan_modes(cli: Cli) -> None:
     assert "Sampled 505 keys in the keyspace!" in memory
 
 
+def test_script_file(cli: Cli, tmp_path: Path) -> None:
+    script = tmp_path / "script.lua"
+    script.write_text("return {KEYS[1], ARGV[1], redis.call('SET', KEYS[1], ARGV[1])}")
+    assert cli("--eval", str(script), "k", ",", "v") == "k\nv\nOK\n"
+
+
+def test_url_and_user(cli: Cli, server: ServerProcess) -> None:
+    cli("ACL SETUSER tester on >pass ~* +@all")
+    try:
+        address = f"127.0.0.1:{server.port}"
+        assert cli("-u", f"redis://tester:pass@{address}/3", "--no-auth-warning", "ACL", "WHOAMI") == "tester\n"
+        assert cli("--user tester --pass pass --no-auth-warning -n 3 CLIENT INFO").count(" db=3 ") == 1
+        assert "WRONGPASS" in cli("--user tester --pass wrong --no-auth-warning PING", ok=False)
+    finally:
+        cli("ACL DELUSER tester")
+
+
 def test_watching_modes(server: ServerProcess, tmp_path: Path, cli: Cli) -> None:
     cli("SET k v")
     home = {"HOME": str(tmp_path)}
