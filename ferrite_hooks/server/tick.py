@@ -102,12 +102,29 @@ class Tick:
             if changes:
                 self.accept(changes)
             return
-        frame = Frame(effects, changes, notes)
-        frame.replies = [(connection, self._take(connection)) for connection in talking]
+        if not (self.always or self._held or self._unsynced):  # the ordinary case needs no Frame to remember
+            try:
+                self.journal.append(effects, changes, notes)
+            except JournalError as error:
+                self._refused(self._frame(effects, changes, notes, talking), error)
+                return
+            for connection in talking:
+                self._write(connection)
+            if changes:
+                self.accept(changes)
+            return
+        frame = self._frame(effects, changes, notes, talking)
         if self._held:
             self._held.append(frame)
         else:
             self._append(frame)
+
+    def _frame(
+        self, effects: list[Any], changes: list[Change], notes: list[Any], talking: dict[Connection, None]
+    ) -> Frame:
+        frame = Frame(effects, changes, notes)
+        frame.replies = [(connection, self._take(connection)) for connection in talking]
+        return frame
 
     def _append(self, frame: Frame) -> bool:
         assert self.journal is not None
@@ -116,12 +133,7 @@ class Tick:
             if frame.effects or frame.changes or frame.notes:  # else it only waits behind earlier ones
                 number = self.journal.append(frame.effects, frame.changes, frame.notes)
         except JournalError as error:
-            if not self.engine.write_error:
-                log.error("the journal cannot be written: %s; writes are refused until it can", error)
-                self.engine.write_error = str(error)
-                self.engine.refresh()
-            self._held.insert(0, frame)
-            self.loop.call_later(RETRY_SECONDS, self._retry)
+            self._refused(frame, error)
             return False
         if self.always:
             self._unsynced += 1
@@ -129,6 +141,15 @@ class Tick:
         else:
             self._release(frame)
         return True
+
+    def _refused(self, frame: Frame, error: JournalError) -> None:
+        """The disk takes nothing at present: the frame goes first when it does."""
+        if not self.engine.write_error:
+            log.error("the journal cannot be written: %s; writes are refused until it can", error)
+            self.engine.write_error = str(error)
+            self.engine.refresh()
+        self._held.insert(0, frame)
+        self.loop.call_later(RETRY_SECONDS, self._retry)
 
     def _retry(self) -> None:
         while self._held:
@@ -168,11 +189,13 @@ class Tick:
         return data
 
     def _write(self, connection: Connection) -> None:
-        out = connection.session.out
+        s = connection.session
+        out = s.out
         if out and not connection.closed:
             connection.transport.write(b"".join(out))
         out.clear()
-        self._after_write(connection)
+        if s.close_after_reply or connection.full:
+            self._after_write(connection)
 
     def _after_write(self, connection: Connection) -> None:
         if connection.session.close_after_reply and not connection.closed and not connection.session.out:
