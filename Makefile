@@ -11,6 +11,7 @@ run: .venv/run-stamp
 # The exit code of pytest itself is kept for .ci/run: make's own is 2 whatever went wrong.
 test: lint
 	@tools/test-programs
+	@tools/node-clients .venv/node
 	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS); code=$$?; echo $$code > .venv/pytest-exit; exit $$code
 
 lint: .venv/test-stamp

@@ -25,18 +25,18 @@ import ferrite_hooks.commands  # noqa: F401  (declares them)
 from ferrite_hooks import log as log_setup
 from ferrite_hooks.clock import Clock
 from ferrite_hooks.config import KEYS, Config, ConfigError, changed, flat, load
-from ferrite_hooks.engine.command import find
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.engine.run import call
-from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.settings import SETTINGS, change, initial
 from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.keeper import Keeper
 from ferrite_hooks.outlet import Outlet
+from ferrite_hooks.recovery import Recovery, RecoveryError, open_journal, snapshot_path
 from ferrite_hooks.server.clients import Clients, parse_output_limits
 from ferrite_hooks.server.connection import Connection
-from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, serve, tls_context
+from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, raise_file_limit, serve, tls_context
 from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store.journal import Journal, JournalError
+from ferrite_hooks.store.snapshot import SnapshotDamaged
 from ferrite_hooks.version import __version__
 from ferrite_hooks.web.server import Web
 
@@ -64,16 +64,16 @@ class App:
         self.tick: Tick
         self.clients: Clients
         self.journal: Journal | None = None
+        self.keeper: Keeper
         self.outlet: Outlet | None = None
         self.web: Web | None = None
         self.ready = False  # loaded, and the journal takes writes
-        self.load_progress = 0.0
         self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._servers: list[asyncio.Server] = []
         self._stopping = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
-        self._cleanly_stopped = False
+        self._save_at_end: bool | None = None
 
     # -- starting
     # ----------------------------------------------------------------------------------------------
@@ -84,14 +84,15 @@ class App:
         self.tick = Tick(self.engine, self.loop)
         self.clients = Clients(self.engine, self.tick)
         self._equip_engine()
+        self._provide_files()
         if self.config.webhooks.enabled:
             self.outlet = Outlet(self.config, self.engine, self.tick)
         try:
             if self.outlet is not None:
                 self.outlet.check_tls()
             self._bind()
-            self._open_journal()
-        except (ListenError, JournalError, ValueError) as error:
+            self.journal = open_journal(self.config)
+        except (ListenError, JournalError, SnapshotDamaged, ValueError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
         except OSError as error:
@@ -104,18 +105,14 @@ class App:
         try:
             await self._start_web()
             await self._load()
-        except (JournalError, ListenError) as error:
+        except (JournalError, ListenError, SnapshotDamaged, RecoveryError, ReplyError, OSError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
-        self.engine.loading = False
-        self.engine.refresh()
         self.ready = True
-        self.engine.expiry.rebuild()
         self.loop.call_later(SWEEP_SECONDS, self._sweep)
         gc.collect()
         gc.freeze()  # what was loaded stays: the collector need not look at it again
         gc.set_threshold(50_000, 20, 100)
-        log.info("ready to accept connections")
 
     def _equip_engine(self) -> None:
         engine, server = self.engine, self.config.server
@@ -131,12 +128,24 @@ class App:
         host.run_id = secrets.token_hex(20)
         host.port, host.tls_port = server.port, server.tls_port
         host.config_file = str(self.config_path.resolve()) if self.config_path else ""
-        host.shutdown = self.stop
+        host.shutdown = self._shutdown
         host.check_settings = self._check_settings
         host.settings_changed = self._settings_changed
         host.rewrite_config = self._rewrite_config
         engine.timers.arm = self._arm
         self._apply_limits()
+
+    def _provide_files(self) -> None:
+        """Clients, requests and files of our own need descriptors; with fewer, fewer clients are let in."""
+        ours = self.config.webhooks.delivery.max_connections + 64
+        clients = self.config.server.maxclients
+        limit = raise_file_limit(clients + ours)
+        if limit < clients + ours:
+            self.engine.settings["maxclients"] = max(1, limit - ours)
+            log.warning(
+                "maxclients is %d instead of %d: the system allows %d open files (ulimit -n)",
+                self.engine.settings["maxclients"], clients, limit,
+            )  # fmt: skip
 
     def _apply_limits(self) -> None:
         settings = self.engine.settings
@@ -158,61 +167,38 @@ class App:
         if not self._sockets:
             raise ListenError("nothing to listen on: port, tls_port and unixsocket are all off")
 
-    def _open_journal(self) -> None:
-        if not self.config.journal.enabled:
-            return
-        settings = self.config.journal
-        self.journal = Journal.open(
-            Path(self.config.server.dir),
-            fsync=settings.fsync,  # type: ignore[arg-type]  # the configuration has checked it
-            segment_bytes=settings.segment_bytes,
-            repair=settings.repair,
-        )
-
     async def _load(self) -> None:
-        """Replays the journal in slices, so that PING, INFO and readyz answer meanwhile."""
+        """Snapshot and journal, in slices, so that PING, INFO and readyz answer meanwhile."""
+        engine, outlet = self.engine, self.outlet
         started = time.perf_counter()
-        frames = 0
-        stopped_at = 0  # the position that the last run has ended with, 0 = it was killed
+        path = snapshot_path(self.config)
+        keeper = self.keeper = Keeper(engine, self.tick, outlet, self.journal, path)
+        recovery = keeper.recovery = Recovery(engine, path, self.journal, outlet.replay if outlet else _nobody)
+        await asyncio.to_thread(recovery.open)
+        slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
+        for _ in recovery.steps():
+            if time.perf_counter() > slice_end:
+                await asyncio.sleep(0)
+                slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
+        for sentence in recovery.report:
+            log.warning("%s", sentence)
         if self.journal is not None:
-            loader = Session(self.engine)
-            loader.internal = True
-            slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
-            for frame in self.journal.replay():
-                self._apply(loader, frame.commands, frame.number)
-                stopped_at = 0
-                notes = []
-                for note in frame.notes:
-                    if note[0] == "stopped":
-                        stopped_at = note[1]
-                    else:
-                        notes.append(note)
-                if self.outlet is not None:
-                    self.outlet.replay(frame.changes, notes)
-                frames += 1
-                if time.perf_counter() > slice_end:
-                    await asyncio.sleep(0)
-                    slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
-            for sentence in self.journal.report:
-                log.warning("%s", sentence)
-            self.tick.journal = self.engine.host.journal = self.journal
+            self.tick.journal = engine.host.journal = self.journal
             self.tick.always = self.config.journal.fsync == "always"
-        known = self.outlet.start(self.journal) if self.outlet is not None else 0
-        self.engine.position = stopped_at or (known + POSITION_GAP if frames else 0)
-        keys = sum(len(db.data) for db in self.engine.databases)
-        log.info("loaded %d keys from %d journal frames in %.3f s", keys, frames, time.perf_counter() - started)
-
-    def _apply(self, loader: Session, commands: list[list[bytes]], frame: int) -> None:
-        loader.db = self.engine.databases[0]
-        for argv in commands:
-            try:
-                if argv[0] == b"SELECT":
-                    loader.db = self.engine.databases[int(argv[1])]
-                else:
-                    call(loader, find(argv), argv)
-            except (ReplyError, IndexError, ValueError) as error:
-                name = argv[0].decode(errors="replace")
-                raise JournalError(f"frame {frame}: {name} cannot be replayed: {error}") from error
+        known = max(outlet.start(self.journal) if outlet is not None else 0, recovery.position)
+        told = recovery.frames or recovery.mark is not None
+        engine.position = recovery.stopped_at or (known + POSITION_GAP if told else known)
+        engine.loading = False
+        engine.refresh()
+        engine.expiry.rebuild()
+        keeper.loaded(recovery)
+        keys = sum(len(db.data) for db in engine.databases)
+        seconds = time.perf_counter() - started
+        source = f" of {recovery.imported}" if recovery.imported else ""
+        log.info(
+            "loaded %d keys from %d of the snapshot%s and %d journal frames in %.3f s",
+            keys, recovery.keys_loaded, source, recovery.frames, seconds,
+        )  # fmt: skip
 
     async def _start_web(self) -> None:
         server = self.config.server
@@ -251,7 +237,8 @@ class App:
         if self.journal is not None:
             lines.append(f"data in {Path(server.dir).resolve()}, fsync {self.config.journal.fsync}")
         else:
-            lines.append("data in memory only (journal.enabled is off)")
+            how = f"snapshots in {Path(server.dir).resolve()}" if self.config.snapshot.save else "data in memory only"
+            lines.append(f"{how} (journal.enabled is off)")
         if self.outlet is not None:
             lines.append(self.outlet.banner())
         if self.web is not None:
@@ -281,7 +268,9 @@ class App:
     def _sweep(self) -> None:
         self.clock.tick()
         self.clients.sweep()
-        self.engine.stats.sample(self.clock.now)
+        host = self.engine.host
+        self.engine.stats.sample(self.clock.now, host.input_bytes, host.output_bytes)
+        self.keeper.sweep()
         if not self._stopping.is_set():
             self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
@@ -344,6 +333,14 @@ class App:
     # -- stopping
     # ----------------------------------------------------------------------------------------------
 
+    def _shutdown(self, save: bool | None) -> None:
+        """SHUTDOWN. Raises ReplyError when a save was asked for and failed."""
+        if save and self.ready:
+            self.keeper.save()
+            save = False
+        self._save_at_end = save
+        self.stop()
+
     def stop(self) -> None:
         """Asks the server to end; it is over when `stopped()` returns."""
         self._stopping.set()
@@ -364,6 +361,7 @@ class App:
         if self.web is not None:
             await self.web.stop()
         self.tick.end()
+        await self.keeper.stop(self._save_at_end)
         if self.journal is not None:
             try:
                 if not self.engine.write_error:
@@ -393,9 +391,15 @@ class App:
             self._timer.cancel()
 
     def handle_signals(self) -> None:
+        """A signal during a long load is obeyed when the load is over."""
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.add_signal_handler(number, self.stop)
-        self.loop.add_signal_handler(signal.SIGHUP, self.reload)
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+
+def _nobody(changes: Any, notes: Any) -> None:
+    """There are no webhooks that the journal could tell of anything."""
 
 
 def _shown(listener: socket.socket) -> str:
@@ -408,13 +412,14 @@ def _shown(listener: socket.socket) -> str:
 async def main(config: Config, config_path: Path | None, overrides: dict[str, object]) -> int:
     """Runs a server until it is told to stop. Returns the process's exit code."""
     app = App(config, config_path, overrides)
+    app.handle_signals()
     try:
         await app.start()
     except StartError as error:
         log.error("cannot start: %s", error)
         return 1
-    app.handle_signals()
     for line in app.banner():
         log.info("%s", line)
+    log.info("ready to accept connections")
     await app.stopped()
     return 0

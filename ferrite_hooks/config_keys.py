@@ -57,6 +57,10 @@ def _save_error(text: str) -> str:
     return "" if whole else "expected pairs of seconds and changes such as '3600 1 300 100'"
 
 
+def _file_name_error(text: str) -> str:
+    return "" if text and "/" not in text else "expected the name of a file in server.dir, without a path"
+
+
 def _octal_error(text: str) -> str:
     return "" if re.fullmatch(r"[0-7]{3,4}|", text) else "expected an octal mode such as '700'"
 
@@ -129,6 +133,12 @@ class Server:
     )
     requirepass: str = _key("", "Password of the default user", redis="requirepass", live=True, secret=True)
     aclfile: str = _key("", "File with ACL users, read at the start and by ACL LOAD", redis="aclfile")
+    enable_debug_command: str = _key(
+        "no",
+        "Who may use DEBUG: nobody, everybody, or clients on this machine",
+        redis="enable-debug-command",
+        choices=("no", "yes", "local"),
+    )
     maxclients: int = _key(10_000, "Most connections at a time", redis="maxclients", live=True, low=1)
     timeout: int = _key(
         0,
@@ -165,7 +175,13 @@ class Server:
         live=True,
         check=_buffer_limits_error,
     )
-    maxmemory: int = _key(0, "Most memory for data, 0 = no limit", redis="maxmemory", live=True, **_BYTES)
+    maxmemory: int = _key(
+        0,
+        "Most memory in use by the whole process, which starts with some 40 MB; 0 = no limit",
+        redis="maxmemory",
+        live=True,
+        **_BYTES,
+    )
     maxmemory_policy: str = _key(
         "noeviction",
         "What goes when memory is full",
@@ -316,10 +332,13 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    file: str = _key("dump.rdb", "Name of the snapshot in dir, an RDB file", redis="dbfilename", live=True)
+    file: str = _key(
+        "dump.rdb", "Name of the snapshot in dir, an RDB file", redis="dbfilename", check=_file_name_error
+    )
     save: str = _key(
-        "3600 1 300 100 60 10000",
-        "Save after so many seconds with so many changes; '' = only when asked",
+        "",
+        "Save after so many seconds with so many changes, e.g. '3600 1 300 100'; '' = only when asked, or when the"
+        " journal has grown (it keeps every change anyway)",
         redis="save",
         live=True,
         check=_save_error,
@@ -345,7 +364,6 @@ class Delivery:
     jitter: float = _key(0.2, "Random part of each delay, 0.2 = ±20 %", live=True, low=0, high=1)
     concurrency: int = _key(16, "Requests in flight of one webhook", live=True, low=1, high=1000)
     max_connections: int = _key(512, "Requests in flight of all webhooks", low=1)
-    sender_processes: int = _key(1, "Processes that send requests, 0 = the server's own", low=0, high=64)
     circuit_failures: int = _key(5, "Failures in a row that open a webhook's circuit", live=True, low=1)
     disable_after_ms: int = _key(
         5 * DAY_MS, "A webhook that has only failed for this long is disabled, 0 = never", live=True, **_MS

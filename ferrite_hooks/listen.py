@@ -251,12 +251,7 @@ class Listener:
             self._out(json.dumps(line))
             return
         parts = [time.strftime("%H:%M:%S"), f"{event.event:<8}", "-" if event.key is None else event.key]
-        if isinstance(event.data, dict) and "value" in event.data:
-            parts.append(f"= {_short(event.data['value'])}")
-            if event.data.get("old_value") is not None:
-                parts.append(f"(was {_short(event.data['old_value'])})")
-        elif event.data is not None:
-            parts.append(_short(event.data))
+        parts += _told(event.event, event.data)
         if headers.get("X-Ferrite-Event") == BATCH:
             parts.append("in a batch")
         if attempt not in ("", "1"):
@@ -272,6 +267,26 @@ class Listener:
         names = ("requests", "events", "repeated attempts", "answered with an error", "bad signatures")
         rest = [name for name in ("not understood", "duplicate", "out of order", "gap") if self.counts[name]]
         return ", ".join(f"{self.counts[name]} {name}" for name in (*names, *rest))
+
+
+def _told(name: str, data: Any) -> Iterator[str]:
+    """What an event says about its key, or an application's own data."""
+    if not isinstance(data, dict) or "value" not in data:
+        if data is not None:
+            yield _short(data)
+        return
+    if data.get("truncated"):
+        yield f"= ({data.get('size')} bytes, left out)"
+    elif data["value"] is not None:
+        yield f"= {_short(data['value'])}"
+    if data.get("new_key") is not None:
+        yield f"to {_short(data['new_key'])}"
+    if data.get("old_value") is not None:
+        yield f"(was {_short(data['old_value'])})"
+    if name == "TTL" and data.get("ttl") is None:
+        yield "no ttl"
+    elif (name == "TTL" or data["value"] is not None) and isinstance(data.get("ttl"), int):
+        yield f"ttl {data['ttl']}"
 
 
 def _short(value: Any) -> str:

@@ -121,6 +121,8 @@ class Outlet:
         if self.history is not None:
             self.history.max_rows = self._config.queue.history_rows
             self.history.max_age_ms = self._config.queue.history_ms
+        if self._sender is not None:
+            self._sender.max_response_bytes = self._config.delivery.max_response_bytes
         if before.security != self._config.security and self._sender is not None:
             old, self._sender = self._sender, None  # the next request makes a new one, by the new rules
             self._tick.loop.create_task(old.close(self._config.delivery.shutdown_ms / 1000))
@@ -140,8 +142,13 @@ class Outlet:
         if self._stopping:
             await asyncio.get_running_loop().create_future()  # after the last turn: the event stays pending
         if self._sender is None:
-            limit = self._config.delivery.max_connections
-            self._sender = Sender(_rules(self._config), self._tls(), max_connections=limit)
+            delivery = self._config.delivery
+            self._sender = Sender(
+                _rules(self._config),
+                self._tls(),
+                max_connections=delivery.max_connections,
+                max_response_bytes=delivery.max_response_bytes,
+            )
         return await self._sender.post(request)
 
     def _tls(self) -> Tls:

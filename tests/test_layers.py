@@ -22,7 +22,8 @@ LAYERS = [
     {"server"},
     {"follow"},
     {"web"},
-    {"app", "outlet", "cli", "listen", "__main__", "__init__"},  # __init__: what users of the package may import
+    # __init__: what users of the package may import
+    {"app", "keeper", "recovery", "tools", "outlet", "cli", "listen", "__main__", "__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

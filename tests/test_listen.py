@@ -68,6 +68,22 @@ def test_a_line_has_what_one_looks_for(bench: Bench) -> None:
     assert line[8:] == ' SET      k = "Alice" (was "Bob") signature ok'
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (change(1, None, b"Bob", "del"), ' DEL      k (was "Bob") signature ok'),
+        (change(1, None, None, "expire")._replace(expire_at=62_000, at=2_000), " TTL      k ttl 60 signature ok"),
+        (change(1, None, None, "persist"), " TTL      k no ttl signature ok"),
+        (change(1, b"v")._replace(expire_at=62_000, at=2_000), ' SET      k = "v" ttl 60 signature ok'),
+        (change(1, ("key", b"k2"), None, "rename_from"), ' RENAME   k to "k2" signature ok'),
+        (change(1, b"v" * 70_000), " SET      k = (70000 bytes, left out) signature ok"),
+    ],
+)
+def test_a_line_says_no_more_than_there_is(bench: Bench, told: Change, shown: str) -> None:
+    bench.give(told)
+    assert bench.lines[0][8:] == shown
+
+
 @pytest.mark.parametrize("format", list(Format))
 @pytest.mark.parametrize("batch", [False, True])
 def test_every_format_is_understood(format: Format, batch: bool) -> None:

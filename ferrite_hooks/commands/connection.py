@@ -74,7 +74,7 @@ def auth(s: Session, argv: Argv) -> Reply:
             "ERR AUTH <password> called without any password configured for the default user. "
             "Are you sure your configuration is correct?"
         )
-    acl.authenticate(s, argv[1] if len(argv) == 3 else b"default", argv[-1])
+    acl.authenticate(s, argv[1] if len(argv) == 3 else b"default", argv[-1], argv[0])
     return OK
 
 
@@ -100,7 +100,7 @@ def hello(s: Session, argv: Argv) -> Reply:
         else:
             raise ReplyError(f"ERR Syntax error in HELLO option '{printable(argv[at])}'")
     if credentials is not None:
-        s.engine.acl.authenticate(s, *credentials)
+        s.engine.acl.authenticate(s, *credentials, argv[0])
     if not s.authenticated:
         raise ReplyError(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> "

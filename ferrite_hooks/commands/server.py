@@ -43,7 +43,8 @@ def shutdown(s: Session, argv: Argv) -> Reply:
         if len(words) > 1:
             raise ReplyError(SYNTAX)
         raise ReplyError("ERR No shutdown in progress.")
-    s.engine.host.shutdown()
+    save = True if b"SAVE" in words else False if b"NOSAVE" in words else None
+    s.engine.host.shutdown(save)
     s.close_after_reply = True
     return NO_REPLY
 

@@ -74,14 +74,15 @@ class Acl:
 
     # -- logging in ----------------------------------------------------------------------------------------------
 
-    def authenticate(self, s: Session, name: bytes, password: bytes) -> None:
-        """Makes the client the user `name`. Raises WRONGPASS, whatever the reason."""
+    def authenticate(self, s: Session, name: bytes, password: bytes, word: bytes) -> None:
+        """Makes the client the user `name`. Raises WRONGPASS, whatever the reason; ACL LOG then shows `word`, the
+        command as the client spelt it."""
         user = self.users.get(_text(name))
         digest = sha256(password).hexdigest()
         known = user.passwords if user is not None else ()
         right = sum(compare_digest(digest, each) for each in known) > 0  # every one is compared
         if user is None or not user.enabled or not (user.nopass or right):
-            self._note(s, "auth", b"AUTH" if s.last_command is None else s.last_command.name.encode(), _text(name))
+            self._note(s, "auth", word, _text(name))
             raise ReplyError(WRONGPASS)
         s.login(user)
 

@@ -257,11 +257,10 @@ def _keys(command: Command, argv: Argv) -> Iterator[tuple[int, int]]:
         reads = "access" in flags
         writes = "insert" in flags or "delete" in flags or "update" in flags
         if "variable_flags" in flags:
-            words = {arg.upper() for arg in argv[at + 1 :]}
             if command.name == "set":
-                reads = b"GET" in words
+                reads = any(arg.upper() == b"GET" for arg in argv[at + 2 :])
             elif command.name == "bitfield":
-                writes = not words.isdisjoint((b"SET", b"INCRBY"))
+                writes = any(arg.upper() in (b"SET", b"INCRBY") for arg in argv[at + 1 :])
         yield at, (READ if reads else 0) | (WRITE if writes else 0)
 
 

@@ -63,7 +63,7 @@ def resolve(s: Session, wait: Wait, reply: Reply) -> None:
     if s.blocked is wait:
         if s.blocked_call is not None:
             command = s.blocked_call[0]
-            command.calls += 1
+            command.buckets[0] += 1  # it has waited, not worked
             if type(reply) is ReplyError:
                 command.failed += 1
                 s.engine.count_error(reply.text)
@@ -111,6 +111,8 @@ def serve_ready(engine: Engine) -> None:
                 if wait is None or pending is None or (key not in db.data and not wait.strict):
                     continue
                 try:
+                    if not s.user.unrestricted:  # it may have lost the permission while it waited
+                        engine.acl.check(s, *pending)
                     reply = call(s, *pending)
                 except ReplyError as error:
                     if error.text == WRONGTYPE and not wait.strict:

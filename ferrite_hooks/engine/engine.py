@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ferrite_hooks.clock import Clock
 from ferrite_hooks.engine.acl import Acl
 from ferrite_hooks.engine.blocking import Wait, serve_ready, unblock
+from ferrite_hooks.engine.eviction import Eviction
 from ferrite_hooks.engine.expiry import Expiry
 from ferrite_hooks.engine.host import Host
 from ferrite_hooks.engine.keyspace import Database
+from ferrite_hooks.engine.latency import Latency
+from ferrite_hooks.engine.memory import Meter
 from ferrite_hooks.engine.pause import resume
 from ferrite_hooks.engine.pubsub import PubSub
 from ferrite_hooks.engine.session import Session
@@ -28,6 +31,7 @@ from ferrite_hooks.engine.transactions import unwatch
 from ferrite_hooks.webhooks.model import Change, Written
 
 if TYPE_CHECKING:
+    from ferrite_hooks.engine.access import Access
     from ferrite_hooks.engine.command import Argv, Command
     from ferrite_hooks.engine.monitor import SlowEntry
     from ferrite_hooks.engine.tracking import Tracking
@@ -37,9 +41,11 @@ Interest = Callable[[int, str, "bytes | None"], tuple[int, ...]]
 
 class Engine:
     __slots__ = (
+        "access",
         "acl",
         "audit",
         "blocked_clients",
+        "busy",
         "changes",
         "clock",
         "command",
@@ -49,6 +55,7 @@ class Engine:
         "effects",
         "error_replies",
         "errors",
+        "eviction",
         "expired_keys",
         "expiry",
         "extensions",
@@ -56,7 +63,9 @@ class Engine:
         "host",
         "interest",
         "last_client_id",
+        "latency",
         "loading",
+        "memory",
         "misses",
         "monitors",
         "notify_flags",
@@ -99,6 +108,7 @@ class Engine:
         self.loading = False
         self.audit: Any = None  # tests: sees every edit and commit
         self.tracking: Tracking | None = None  # the client-side caching table, while anyone uses it
+        self.access: Access | None = None  # when or how often each key was used, while anyone needs it
         self.notify_flags: frozenset[str] = frozenset()
         self.interest: Interest | None = None  # which webhooks want an event; None = there are none
         self.position = 0  # of the last change handed out
@@ -115,6 +125,7 @@ class Engine:
         # asks the loop for a drain in this tick; may be called again
         self.on_pending: Callable[[], None] = lambda: None
         self.blocked_clients = 0
+        self.busy = ""  # what other clients are told while a long script runs
         self.special = False  # True: `run` must make all its checks
         self.write_error = ""  # why the journal cannot be written; writes are refused meanwhile
         self.over_memory: Callable[[], bool] | None = None  # set while maxmemory is
@@ -130,9 +141,12 @@ class Engine:
         self.slowlog_id = 0
         self.host = Host()
         self.stats = Stats()
+        self.memory = Meter()
+        self.latency = Latency(self.clock)
         self.acl = Acl(self)
         self.pubsub = PubSub()
         self.expiry = Expiry(self)
+        self.eviction = Eviction(self)
         self.databases = [Database(self, index) for index in range(databases)]
         self.sessions: dict[int, Session] = {}
         self.last_client_id = 0
@@ -237,13 +251,15 @@ class Engine:
 
     def refresh(self) -> None:
         """Recomputes `special` and `observe_ns`; called after anything that they depend on has changed."""
-        self.observe_ns = 0 if self.monitors or self.tracking is not None else self.slow_ns
+        curious = self.monitors or self.tracking is not None or self.access is not None
+        self.observe_ns = 0 if curious else min(self.slow_ns, self.latency.threshold_ns)
         self.special = bool(
             self.loading
             or self.write_error
             or self.over_memory is not None
             or self.refuses is not None
             or self.paused_until
+            or self.busy
         )
 
     def paused_writes(self) -> bool:

@@ -8,6 +8,7 @@ entries are skipped.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.engine.timers import Timer
@@ -48,6 +49,17 @@ class Expiry:
         db.remove_overdue(key)
         return True
 
+    def soonest(self) -> tuple[Database, bytes] | None:
+        """The key that will expire next, None if none will."""
+        heap = self._heap
+        while heap:
+            when, index, key = heap[0]
+            db = self._engine.databases[index]
+            if db.expires.get(key) == when:
+                return db, key
+            heappop(heap)
+        return None
+
     def _arm(self) -> None:
         timer = self._timer
         if self._heap and (timer is None or timer.callback is None or timer.when > self._heap[0][0] + 1):
@@ -59,9 +71,10 @@ class Expiry:
     def _run(self) -> None:
         self._timer = None
         engine, heap = self._engine, self._heap
-        if engine.loading or not self.active or engine.paused_writes():
+        if engine.loading or engine.busy or not self.active or engine.paused_writes():
             self._timer = engine.timers.after(100, self._run)
             return
+        started = perf_counter_ns()
         left = _SLICE
         while heap and left and heap[0][0] < engine.clock.now:
             when, index, key = heappop(heap)
@@ -69,6 +82,7 @@ class Expiry:
             if db.expires.get(key) == when:
                 db.remove_overdue(key)
                 left -= 1
+        engine.latency.add("expire-cycle", perf_counter_ns() - started)
         engine.settle()
         self._arm()
 

@@ -21,10 +21,10 @@ def _agree(values: dict[str, Any]) -> None:
 
 class Host:
     __slots__ = (
-        "background_save", "build", "check_settings", "compact", "config_file", "connections_received", "input_bytes",
-        "journal", "last_save",
-        "output_bytes", "persistence", "port", "rejected_connections", "rewrite_config", "run_id", "save",
-        "settings_changed", "shutdown", "tls_port",
+        "background_save", "build", "check_settings", "compact", "config_file", "connections_received", "fork_usec",
+        "forks", "input_bytes", "journal", "last_save", "output_bytes", "persistence", "port",
+        "rejected_connections", "reload", "reload_journal", "rewrite_config", "run_id", "save", "settings_changed",
+        "shutdown", "tls_port",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -39,7 +39,11 @@ class Host:
         self.save: Callable[[], None] = _refuse
         self.background_save: Callable[[bool], str] = _refuse  # BGSAVE [SCHEDULE]: returns what to say
         self.compact: Callable[[], str] = _refuse  # BGREWRITEAOF: returns what to say
-        self.shutdown: Callable[[], None] = _refuse
+        self.forks = self.fork_usec = 0  # how many, and how long the last one took
+        self.reload: Callable[[bool], None] = _refuse  # DEBUG RELOAD: save (if True), then load what was saved
+        self.reload_journal: Callable[[], None] = _refuse  # DEBUG LOADAOF
+        # SHUTDOWN: True to save first, False not to, None as configured. Raises ReplyError when saving fails
+        self.shutdown: Callable[[bool | None], None] = _refuse
         # CONFIG SET: the first may refuse, the second is told
         self.check_settings: Callable[[dict[str, Any]], None] = _agree
         self.settings_changed: Callable[[dict[str, Any]], None] = _agree

@@ -39,7 +39,7 @@ SNAPSHOT_MAX = 64  # larger collections are told by type and length when they ar
 class Database:
     """One numbered database of an Engine."""
 
-    __slots__ = ("blocked", "data", "engine", "expires", "index", "keys_index", "observed", "watched")
+    __slots__ = ("accessed", "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "watched")
 
     def __init__(self, engine: Engine, index: int) -> None:
         self.engine = engine
@@ -49,6 +49,7 @@ class Database:
         self.keys_index: Index | None = None  # for SCAN and RANDOMKEY, once one was asked for
         self.watched: dict[bytes, set[Session]] = {}
         self.blocked: dict[bytes, dict[Session, None]] = {}  # in the order they began to wait
+        self.accessed: dict[bytes, int] | None = None  # when or how often keys were used, see access.py
         self.observed = False
 
     # -- reading ---------------------------------------------------------------------------------------------
@@ -67,6 +68,8 @@ class Database:
             value = self.data.get(key)
         if value is None:
             self.engine.misses += 1
+            if self.engine.notify_flags:
+                self.engine.notify(self, key, "keymiss")
             return None
         self.engine.hits += 1
         if type(value) is not kind:
@@ -105,6 +108,8 @@ class Database:
             old = self.find(key)
             if type(old) is not bytes:
                 old = snapshot(old)
+            if self.engine.notify_flags:
+                self._welcome(key)
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
         self.data[key] = value
@@ -124,6 +129,8 @@ class Database:
         if engine.audit is not None:
             engine.audit.committed(self, key)
         if value or type(value) is Stream:
+            if self.observed:
+                self._welcome(key)
             if self.keys_index is not None and key not in self.data:
                 self.keys_index.add(key)
             self.data[key] = value
@@ -197,6 +204,7 @@ class Database:
         self.data, other.data = other.data, self.data
         self.expires, other.expires = other.expires, self.expires
         self.keys_index, other.keys_index = other.keys_index, self.keys_index
+        self.accessed, other.accessed = other.accessed, self.accessed
         engine = self.engine
         engine.expiry.rebuild()
         engine.dirty += 1
@@ -208,6 +216,8 @@ class Database:
 
     def place(self, key: bytes, value: Value, expire_at: int = 0) -> None:
         """Stores without an event: loading, and the inside of operations that announce themselves."""
+        if self.observed:
+            self._welcome(key)
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
         self.data[key] = value
@@ -215,22 +225,38 @@ class Database:
             self.expires[key] = expire_at
             self.engine.expiry.note(self, key, expire_at)
 
+    def _welcome(self, key: bytes) -> None:
+        """Notifies that a key is about to appear, where that was asked for."""
+        engine = self.engine
+        if "n" in engine.notify_flags and key not in self.data and not engine.loading:
+            engine.notify(self, key, "new")
+
     def _remove(self, key: bytes) -> None:
         del self.data[key]
         self.expires.pop(key, None)
         if self.keys_index is not None:
             self.keys_index.discard(key)
+        if self.accessed is not None:
+            self.accessed.pop(key, None)
 
     def remove_overdue(self, key: bytes) -> None:
-        """Deletes a key whose time has come: event `expired`, replicated as DEL, caused by no command."""
+        """Deletes a key whose time has come: event `expired`."""
+        self.engine.expired_keys += 1
+        self._vanish(key, "expired")
+
+    def evict(self, key: bytes) -> None:
+        """Deletes a key because memory is full: event `evicted`."""
+        self._vanish(key, "evicted")
+
+    def _vanish(self, key: bytes, event: str) -> None:
+        """Deletes a key for no command's sake, replicated as DEL."""
         engine = self.engine
         old = snapshot(self.data[key]) if self.observed else None
         self._remove(key)
-        engine.expired_keys += 1
         engine.propagate(self, [b"DEL", key])
         if self.observed:
             engine.uncaused = True
-            self.announce(key, "expired", None, old)
+            self.announce(key, event, None, old)
             engine.uncaused = False
 
     def clear(self) -> int:
@@ -241,6 +267,8 @@ class Database:
         self.data = {}
         self.expires = {}
         self.keys_index = None
+        if self.accessed is not None:
+            self.accessed = {}
         self.engine.dirty += count
         self.engine.capture(self, None, "flushdb", None, None, 0)
         return count

@@ -28,6 +28,7 @@ log = logging.getLogger("ferrite_hooks.engine")
 _IN_RESP2_SUBSCRIPTION = frozenset(
     ["ping", "subscribe", "ssubscribe", "sunsubscribe", "psubscribe", "unsubscribe", "punsubscribe", "quit", "reset"]
 )
+_HTTP = frozenset([b"post", b"host:"])  # how a request begins that a web page or a webhook was made to send here
 _NOT_QUEUED = frozenset(["exec", "discard", "multi", "watch", "quit", "reset"])
 
 
@@ -47,6 +48,10 @@ def run(s: Session, argv: Argv) -> Reply:
         called = True
         reply = call(s, command, argv)
     except ReplyError as error:
+        if not called and argv[0].lower() in _HTTP:
+            log.warning("closing client id=%d addr=%s: it speaks HTTP, perhaps for somebody else", s.id, s.addr)
+            s.close_after_reply = True  # before a line of its body is taken for a command
+            return NO_REPLY
         engine.count_error(error.text)
         reply = error if called or s.queue is None else _refused(s, argv, error)
     except Exception:  # a fault of ours must not take the other clients' server away
@@ -70,9 +75,7 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
     """Runs one command: its handler, its statistics, its effects for the journal. Raises ReplyError."""
     engine = s.engine
     before = engine.dirty
-    outer = engine.command
-    engine.command = command
-    engine.session = s
+    outer, engine.command, engine.session = engine.command, command, s
     reply: Reply = None
     started = perf_counter_ns()
     try:
@@ -83,17 +86,16 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
     finally:
         nanoseconds = perf_counter_ns() - started
         if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
-            command.calls += 1
-        command.nanoseconds += nanoseconds
-        override = engine.override
-        if override is not None:
-            engine.override = None
+            command.buckets[nanoseconds.bit_length()] += 1
+            command.nanoseconds += nanoseconds
         if engine.dirty != before and not engine.loading:
-            if override is not None:
-                for effect in override:
+            if engine.override is None:
+                if command.writes:
+                    engine.propagate(s.db, argv)
+            else:
+                for effect in engine.override:
                     engine.propagate(s.db, effect)
-            elif command.writes:
-                engine.propagate(s.db, argv)
+        engine.override = None
         if nanoseconds >= engine.observe_ns:
             observe(s, command, argv, nanoseconds, reply)
         engine.command = outer
@@ -126,7 +128,7 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
     queues = s.queue is not None and command.name not in _NOT_QUEUED
     if engine.over_memory is not None and ("denyoom" in flags or queues) and engine.over_memory():
         _reject(command, errors.OOM)
-    if engine.write_error and "write" in flags and not s.internal:
+    if engine.write_error and ("write" in flags or _defines(command)) and not s.internal:
         _reject(command, errors.MISCONF % engine.write_error)
     if engine.refuses is not None and "write" in flags:
         engine.refuses(s, command, argv)
@@ -134,6 +136,8 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
         _reject(command, errors.subscribed_context(command.name))
     if engine.loading and "loading" not in flags and not s.internal:
         _reject(command, errors.LOADING)
+    if engine.busy and "allow_busy" not in flags:
+        _reject(command, engine.busy)
     if engine.paused_until and not s.internal and holds(engine, flags):
         postpone(s, command, argv)
         return NO_REPLY
@@ -143,6 +147,11 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
             s.queue.append((command, argv))
         return QUEUED
     return None
+
+
+def _defines(command: Command) -> bool:
+    """Whether a command changes webhooks, which the journal keeps as it keeps data."""
+    return command.group == "webhook" and command.flags.isdisjoint(("readonly", "loading"))
 
 
 def _reject(command: Command, text: str) -> None:

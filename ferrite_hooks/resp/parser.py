@@ -191,6 +191,7 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 def split_inline(line: bytes) -> Argv | None:
     """Splits a line into arguments with redis-cli's quoting rules; None if quotes are unbalanced."""
     args: Argv = []
+    line = line.partition(b"\0")[0]  # where Redis's C string ends
     i, end = 0, len(line)
     while True:
         while i < end and line[i] in _BLANK:

@@ -39,6 +39,7 @@ class Connection(asyncio.Protocol):
         self.paused = False  # reading is paused
         self.full = False  # the peer does not read fast enough
         self.closed = False
+        self.reading = 0  # bytes of the chunk whose commands are running
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------
 
@@ -51,7 +52,8 @@ class Connection(asyncio.Protocol):
         if s.close_after_reply:
             return
         s.last_at = s.engine.clock.tick()
-        s.engine.host.input_bytes += len(data)
+        self.reading = len(data)
+        s.engine.host.input_bytes += self.reading
         if not parser.authenticated:
             parser.authenticated = s.authenticated
         commands = parser.feed(data)
@@ -65,6 +67,7 @@ class Connection(asyncio.Protocol):
             self._protocol_error(parser.error)
         elif not commands and parser.buffered > self.clients.query_limit:
             self.clients.drop(self, "query buffer limit")
+        self.reading = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

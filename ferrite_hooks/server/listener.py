@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import socket
 import ssl
 import stat
@@ -105,6 +106,17 @@ def tls_context(cert: str, key: str, ca: str, auth_clients: str) -> ssl.SSLConte
             raise ListenError("tls_auth_clients needs tls_ca_cert_file, the CA to check client certificates with")
         context.verify_mode = ssl.CERT_REQUIRED if auth_clients == "yes" else ssl.CERT_OPTIONAL
     return context
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Lets this process open `wanted` files if the system allows; returns how many it may open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return limit
+    return soft
 
 
 async def serve(listener: socket.socket, factory: Factory, tls: ssl.SSLContext | None = None) -> asyncio.Server:

@@ -2,8 +2,9 @@
 
 Connections run their commands and `post` what they have to say. Once per tick `end` takes all effects and
 matched changes from the engine, appends them to the journal in one frame, and only then lets the replies of
-that tick leave and the webhooks know. With `fsync always` the replies wait until the frame is on the disk;
-when the disk refuses, they wait until it takes the frame, and new writes are refused meanwhile.
+that tick leave and the webhooks know. With `fsync always` the replies wait until the frame is on the disk, and
+with `everysec` too while the disk is more than two seconds behind. When the disk refuses, those who have written
+wait until it takes the frame, new writes are refused meanwhile, and reads go on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from time import perf_counter_ns
 from typing import Any, Protocol
 
 from ferrite_hooks.engine.engine import Engine
@@ -20,17 +22,22 @@ from ferrite_hooks.webhooks.model import Change
 
 log = logging.getLogger("ferrite_hooks.server")
 
+LAG_MS = 2000  # how far behind the disk may be under `everysec` before writers have to wait for it
 RETRY_SECONDS = 0.2  # between attempts to append what the disk has refused
 
 
 class JournalLike(Protocol):
     """What a tick needs of a journal; see store/journal.py."""
 
+    fsync: Any
     last_frame: int
+
+    @property
+    def fsync_lag_ms(self) -> int: ...
 
     def append(self, commands: Sequence[Any], changes: Sequence[Any], notes: Sequence[Any]) -> int: ...
 
-    def when_durable(self, frame: int, callback: Callable[[str], object]) -> None: ...
+    def when_synced(self, frame: int, callback: Callable[[str], object]) -> None: ...
 
 
 class Frame:
@@ -42,7 +49,7 @@ class Frame:
         self.effects = effects
         self.changes = changes
         self.notes = notes
-        self.replies: list[tuple[Connection, bytes]] = []
+        self.replies: list[tuple[Connection, bytes, bool]] = []  # the flag: may depend on what this frame has
 
 
 class Tick:
@@ -54,16 +61,20 @@ class Tick:
         self.journal: JournalLike | None = None
         self.always = False  # fsync always: replies wait for the disk
         self.accept: Callable[[list[Change]], None] = lambda changes: None  # the webhooks' entrance
-        self._talking: dict[Connection, None] = {}
+        self.delayed = 0  # frames that had to wait because the disk was behind
+        self._talking: dict[Connection, bool] = {}  # True: it may have changed something in this tick
+        self._produced = 0  # what this tick has for the journal so far
         self._notes: list[Any] = []
         self._scheduled = False
         self._held: list[Frame] = []  # frames that the disk has refused, oldest first
+        self._stuck: set[Connection] = set()  # those whose replies wait there; later ones wait behind them
         self._unsynced = 0  # frames that wait for fsync
+        self._behind = False  # the disk is more than LAG_MS behind
         engine.on_pending = self.schedule
 
     def woken(self, connection: Connection) -> None:
         """A session got something to say outside its own command, or was unblocked."""
-        self._talking[connection] = None
+        self._talking[connection] = True
         if connection.waiting:
             self.loop.call_soon(connection.resume)
         self.schedule()
@@ -75,7 +86,10 @@ class Tick:
         """A connection has run commands. Replies that depend on nothing unjournaled leave at once."""
         engine = self.engine
         if engine.effects or engine.changes or self._held or self._unsynced:
-            self._talking[connection] = None
+            produced = len(engine.effects) + len(engine.changes) + len(self._notes)
+            wrote = produced != self._produced or self._talking.get(connection, False)
+            self._produced = produced
+            self._talking[connection] = wrote
             self.schedule()
         else:
             self._write(connection)
@@ -95,6 +109,7 @@ class Tick:
         self._scheduled = False
         effects, changes = self.engine.drain()
         notes, self._notes = self._notes, []
+        self._produced = 0
         talking, self._talking = self._talking, {}
         if self.journal is None or not (effects or changes or notes or self._held or self._unsynced):
             for connection in talking:
@@ -102,65 +117,83 @@ class Tick:
             if changes:
                 self.accept(changes)
             return
-        if not (self.always or self._held or self._unsynced):  # the ordinary case needs no Frame to remember
-            try:
-                self.journal.append(effects, changes, notes)
-            except JournalError as error:
-                self._refused(self._frame(effects, changes, notes, talking), error)
-                return
-            for connection in talking:
-                self._write(connection)
-            if changes:
-                self.accept(changes)
-            return
-        frame = self._frame(effects, changes, notes, talking)
+        frame = Frame(effects, changes, notes)
         if self._held:
+            # Client's writes are refused: whatever the frame has was not done by those who talk.
+            frame.replies = [(c, self._take(c), True) for c in talking if c in self._stuck]
             self._held.append(frame)
+            for connection in talking:
+                if connection not in self._stuck:
+                    self._write(connection)
         else:
+            frame.replies = [(connection, self._take(connection), wrote) for connection, wrote in talking.items()]
             self._append(frame)
 
-    def _frame(
-        self, effects: list[Any], changes: list[Change], notes: list[Any], talking: dict[Connection, None]
-    ) -> Frame:
-        frame = Frame(effects, changes, notes)
-        frame.replies = [(connection, self._take(connection)) for connection in talking]
-        return frame
+    @property
+    def settled(self) -> bool:
+        """Nothing waits for the journal: it has all that has happened."""
+        engine = self.engine
+        return not (engine.effects or engine.changes or self._notes or self._held or self._unsynced)
 
     def _append(self, frame: Frame) -> bool:
         assert self.journal is not None
         number = self.journal.last_frame
         try:
             if frame.effects or frame.changes or frame.notes:  # else it only waits behind earlier ones
+                started = perf_counter_ns()
                 number = self.journal.append(frame.effects, frame.changes, frame.notes)
+                self.engine.latency.add("aof-write", perf_counter_ns() - started)
         except JournalError as error:
-            self._refused(frame, error)
+            if not self.engine.write_error:
+                log.error("the journal cannot be written: %s; writes are refused until it can", error)
+                self.engine.write_error = str(error)
+                self.engine.refresh()
+            self._hold(frame)
             return False
-        if self.always:
+        if self.always or (self.journal.fsync == "everysec" and self._lagging()):
             self._unsynced += 1
-            self.journal.when_durable(number, lambda error: self._durable(frame, error))
+            waiting_since = perf_counter_ns()
+            self.journal.when_synced(number, lambda error: self._durable(frame, waiting_since, error))
         else:
             self._release(frame)
         return True
 
-    def _refused(self, frame: Frame, error: JournalError) -> None:
-        """The disk takes nothing at present: the frame goes first when it does."""
-        if not self.engine.write_error:
-            log.error("the journal cannot be written: %s; writes are refused until it can", error)
-            self.engine.write_error = str(error)
-            self.engine.refresh()
+    def _hold(self, frame: Frame) -> None:
+        """The disk has refused a frame: what may depend on it waits, the rest of its replies leave."""
+        free = [(connection, data) for connection, data, wrote in frame.replies if not wrote]
+        frame.replies = [reply for reply in frame.replies if reply[2]]
+        self._stuck.update(connection for connection, _, _ in frame.replies)
         self._held.insert(0, frame)
+        for connection, data in free:
+            self._send(connection, data)
         self.loop.call_later(RETRY_SECONDS, self._retry)
+
+    def _lagging(self) -> bool:
+        assert self.journal is not None
+        lag = self.journal.fsync_lag_ms
+        if lag <= LAG_MS:
+            if self._behind:
+                log.warning("the disk has caught up")
+            self._behind = False
+            return False
+        if not self._behind:
+            log.warning("the disk is %.1f s behind: writes wait for it", lag / 1000)
+        self._behind = True
+        self.delayed += 1
+        return True
 
     def _retry(self) -> None:
         while self._held:
             if not self._append(self._held.pop(0)):
                 return
+        self._stuck.clear()
         log.warning("the journal can be written again")
         self.engine.write_error = ""
         self.engine.refresh()
 
-    def _durable(self, frame: Frame, error: str) -> None:
+    def _durable(self, frame: Frame, waiting_since: int, error: str) -> None:
         self._unsynced -= 1
+        self.engine.latency.add("aof-fsync-always", perf_counter_ns() - waiting_since)
         if not error:
             self._release(frame)
             return
@@ -168,15 +201,13 @@ class Tick:
         log.critical("%s; clients that wait for it are disconnected, writes are refused until a restart", error)
         self.engine.write_error = error
         self.engine.refresh()
-        for connection, data in frame.replies:
+        for connection, data, _ in frame.replies:
             if data:
                 connection.clients.drop(connection, "its writes could not be made durable")
 
     def _release(self, frame: Frame) -> None:
-        for connection, data in frame.replies:
-            if data and not connection.closed:
-                connection.transport.write(data)
-            self._after_write(connection)
+        for connection, data, _ in frame.replies:
+            self._send(connection, data)
         if frame.changes:
             self.accept(frame.changes)
 
@@ -188,13 +219,21 @@ class Tick:
         out.clear()
         return data
 
+    def _send(self, connection: Connection, data: bytes) -> None:
+        if data and not connection.closed:
+            self.engine.host.output_bytes += len(data)
+            connection.transport.write(data)
+        if connection.full or connection.session.close_after_reply:
+            self._after_write(connection)
+
     def _write(self, connection: Connection) -> None:
-        s = connection.session
-        out = s.out
+        out = connection.session.out
         if out and not connection.closed:
-            connection.transport.write(b"".join(out))
+            data = b"".join(out)
+            self.engine.host.output_bytes += len(data)
+            connection.transport.write(data)
         out.clear()
-        if s.close_after_reply or connection.full:
+        if connection.full or connection.session.close_after_reply:
             self._after_write(connection)
 
     def _after_write(self, connection: Connection) -> None:

@@ -92,8 +92,8 @@ class Journal:
         """Locks the directory (made when missing) and looks at its segments; `replay` has to follow.
 
         Where there are none, the journal begins with frame `first`, under `journal_id` ("" makes a new one):
-        what a snapshot that has lost its journal says. Called inside a running event loop, fsync happens beside it; elsewhere (tools, tests) in the
-        call itself. Raises DirectoryLocked, JournalError.
+        what a snapshot that has lost its journal says. Called inside a running event loop, fsync happens
+        beside it; elsewhere (tools, tests) in the call itself. Raises DirectoryLocked, JournalError.
         """
         lock_fd = -1
         try:
@@ -371,6 +371,11 @@ class Journal:
             if not self._broken:
                 log.warning("%s; the segment goes on growing", e)
                 self._end_at = self._size + self.segment_bytes // 4
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the segments that replaying has read to their end."""
+        return self._segments.bytes_read
 
     def bytes_from(self, frame: int) -> int:
         """The size of the segments that hold frame `frame` and later ones. Raises OSError."""

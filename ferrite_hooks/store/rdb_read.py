@@ -276,8 +276,9 @@ class RdbFile:
     the entries are read; `aux` fields at the file's head, ours among them, are there at once.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError, RdbError."""
+    def __init__(self, path: Path, verify: bool = True) -> None:
+        """`verify=False` leaves the checksum out, to find out where a damaged file goes wrong. Raises OSError,
+        RdbError."""
         self.path = path
         self.aux: dict[bytes, bytes] = {}
         self.functions: list[bytes] = []
@@ -288,8 +289,8 @@ class RdbFile:
             except ValueError:
                 raise RdbError(f"{path} is empty") from None
         try:
-            self.version = self._check()
-            self._cursor = Cursor(self._data, 9, len(self._data) - (8 if self.version >= 5 else 0))
+            self.version = self._check(verify)
+            self._cursor = Cursor(self._data, 9, len(self._data) - (8 if self.version >= 5 and verify else 0))
             while self._data[self._cursor.position] == _AUX:
                 self._cursor.byte()
                 self._read_aux()
@@ -297,7 +298,7 @@ class RdbFile:
             self._data.close()
             raise RdbError(f"{path}: {e}") from e
 
-    def _check(self) -> int:
+    def _check(self, verify: bool) -> int:
         """Looks at the header and the checksum. Returns the version."""
         head = self._data[:9]
         if head[:5] != b"REDIS" or not head[5:].isdigit():
@@ -305,7 +306,7 @@ class RdbFile:
         version = int(head[5:])
         if not 1 <= version <= MAX_VERSION:
             raise RdbError(f"its version is {version}, this server reads up to {MAX_VERSION}")
-        if version >= 5:
+        if version >= 5 and verify:
             end = len(self._data) - 8
             check = int.from_bytes(self._data[end:], "little")
             crc = 0
@@ -348,6 +349,11 @@ class RdbFile:
         except RdbError as e:
             where = f", key {key[:100]!r}" if key else ""
             raise RdbError(f"{self.path}: at byte {cursor.position}{where}: {e}") from e
+
+    @property
+    def position(self) -> int:
+        """How many bytes were read."""
+        return self._cursor.position
 
     def _read_aux(self) -> None:
         name = self._cursor.string()

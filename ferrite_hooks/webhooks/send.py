@@ -2,7 +2,7 @@
 
 An Outcome says how far the request got (Stage), so that nobody has to read error texts; the texts hold
 neither URLs nor headers, for both may carry secrets. A receiver is a stranger: redirects are not followed,
-bodies not decompressed, at most 64 KiB of an answer is read and 1 KiB kept, proxies and cookies do not exist,
+bodies not decompressed, only so much of an answer is read and 1 KiB kept, proxies and cookies do not exist,
 and the guard judges the address of every connection. As soon as a status has arrived it is the outcome,
 whatever becomes of the rest of the answer.
 """
@@ -27,7 +27,6 @@ from yarl import URL
 from ferrite_hooks.webhooks.guard import Refused, Rules, check_host, socket_factory
 from ferrite_hooks.webhooks.model import Outcome, Request, Stage, Tls
 
-READ_LIMIT = 65536  # bytes of an answer that are read
 KEEP_LIMIT = 1024  # bytes of it that are kept
 MAX_ERROR = 300  # characters of an error text
 # Shorter than what common servers allow (Node: 5 s), so that we seldom write to a connection about to close.
@@ -47,7 +46,10 @@ class Sender:
     `rules` and `tls` hold for its life: to change them make another Sender, and close this one.
     """
 
-    def __init__(self, rules: Rules, tls: Tls, *, max_connections: int = 512) -> None:
+    def __init__(
+        self, rules: Rules, tls: Tls, *, max_connections: int = 512, max_response_bytes: int = 65536
+    ) -> None:
+        self.max_response_bytes = max_response_bytes  # of an answer that are read; may change
         self._rules = rules
         self._tls = tls
         self._contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
@@ -165,7 +167,7 @@ class Sender:
         ) as response:
             answer.retry_after = response.headers.get("Retry-After", "")[:64]
             answer.status = response.status
-            content, left = response.content, READ_LIMIT
+            content, left = response.content, self.max_response_bytes
             while left > 0:
                 chunk = await content.read(left)
                 left -= len(chunk)

@@ -216,7 +216,7 @@ def test_log(harness: Harness, client: Client) -> None:
     fields = (b"reason", b"context", b"object", b"username", b"count")
     told = [tuple(entry[field] for field in fields) for entry in (auth, multi, key, command)]
     assert told == [
-        ("auth", "toplevel", b"auth", "nobody", 1), ("key", "multi", b"b", "u", 1), ("key", "toplevel", b"b", "u", 1),
+        ("auth", "toplevel", b"AUTH", "nobody", 1), ("key", "multi", b"b", "u", 1), ("key", "toplevel", b"b", "u", 1),
         ("command", "toplevel", b"set", "u", 2),
     ]  # fmt: skip
     assert command[b"timestamp-last-updated"] - command[b"timestamp-created"] == 1500
