@@ -37,17 +37,21 @@ def set_fields(
     db = s.db
     if value is None:
         value = Hash()
-    fields = pairs[::2]
     before = len(value)
-    old = [part for field in fields for part in (field, value.get(field))] if db.observed and before else None
+    old = None
+    if db.observed and before:
+        old = [part for field in pairs[::2] for part in (field, value.get(field))]
     if value.index is not None:
-        for field in dict.fromkeys(fields):
+        for field in dict.fromkeys(pairs[::2]):
             if field not in value:
                 value.index.add(field)
     if value.times and not keep_ttl:
-        for field in fields:
+        for field in pairs[::2]:
             value.times.drop(field)
-    value.update(zip(fields, pairs[1::2], strict=True))
+    if len(pairs) == 2:
+        value[pairs[0]] = pairs[1]
+    else:
+        value.update(zip(pairs[::2], pairs[1::2], strict=True))
     if not value.big:
         grow_hash(value, pairs, s.engine.settings)
     db.commit(key, value, event, ("hash", pairs), ("hash", old) if old else None)

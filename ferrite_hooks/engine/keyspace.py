@@ -115,7 +115,8 @@ class Database:
             old = self.find(key)
             if type(old) is not bytes:
                 old = snapshot(old)
-            self._welcome(key)
+            if self.engine.notify_flags:
+                self._welcome(key)
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
         self.data[key] = value
