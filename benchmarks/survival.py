@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -79,7 +81,8 @@ class Books:
 
 async def write(server: ServerProcess, books: Books, keys: list[str], changes: int, pipeline: int) -> None:
     """One client: increments its keys, over reconnects, until `changes` were acknowledged."""
-    client = redis.asyncio.Redis(port=server.port, socket_timeout=10)
+    # Never writes again by itself: a write whose answer was lost may have happened, and would be two changes.
+    client = redis.asyncio.Redis(port=server.port, socket_timeout=10, retry=Retry(NoBackoff(), 0))
     done, unsure = 0, set[str]()
     try:
         while done < changes:

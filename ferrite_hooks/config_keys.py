@@ -374,7 +374,16 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    max_pending: int = _key(10_000, "Most events that wait, of all webhooks and of each", live=True, low=1)
+    max_pending: int = _key(
+        10_000,
+        "Most events that wait, of each webhook and of all. When all have so many, a webhook with less than its equal"
+        " part of them is still let in",
+        live=True,
+        low=1,
+    )
+    max_user_pending: int = _key(
+        0, "Most events that wait for all webhooks of one ACL user who is no administrator, 0 = any", live=True, low=0
+    )
     persistence: bool = _key(True, "Pending events survive a restart (they are in the journal)")
     overflow: str = _key(
         "drop_oldest",
@@ -382,7 +391,7 @@ class Queue:
         live=True,
         choices=("drop_oldest", "drop_newest", "reject"),
     )
-    max_dead: int = _key(10_000, "Dead letters that are kept", live=True, low=0)
+    max_dead: int = _key(10_000, "Dead letters that are kept, of all webhooks", live=True, low=0)
     history_rows: int = _key(100_000, "Deliveries that the history keeps", live=True, low=0)
     history_ms: int = _key(7 * DAY_MS, "How long the history keeps them", live=True, **_MS)
 
@@ -402,6 +411,9 @@ class Security:
 class Webhooks:
     enabled: bool = _key(True, "Capture and deliver events")
     max_webhooks: int = _key(1000, "Most webhooks", live=True, low=0)
+    max_user_webhooks: int = _key(
+        0, "Most webhooks of one ACL user who is no administrator (@admin), 0 = any number", live=True, low=0
+    )
     max_batch_size: int = _key(
         100, "Most events of one batch, and the default of BATCH_SIZE", live=True, low=1, high=10_000
     )

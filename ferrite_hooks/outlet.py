@@ -118,6 +118,7 @@ class Outlet:
         self.manager.desk.settings = _settings(self._config)
         self.manager.limits = self._limits(config)
         self.manager.defaults = _defaults(self._config)
+        self.manager.review()
         if self.history is not None:
             self.history.max_rows = self._config.queue.history_rows
             self.history.max_age_ms = self._config.queue.history_ms
@@ -168,7 +169,10 @@ class Outlet:
 def _settings(config: WebhooksConfig) -> Settings:
     return Settings(
         max_webhooks=config.max_webhooks,
+        max_user_webhooks=config.max_user_webhooks,
         max_pending=config.queue.max_pending,
+        max_user_pending=config.queue.max_user_pending,
+        max_connections=config.delivery.max_connections,
         max_dead=config.queue.max_dead,
         disable_after_ms=config.delivery.disable_after_ms,
         backoff_multiplier=config.delivery.backoff_multiplier,

@@ -71,13 +71,13 @@ def _check_snapshot(path: Path, say: Say) -> tuple[Mark | None, bool]:
             keys = sum(1 for _ in file.entries())
             mark, notes = file.mark, file.state()[1]
             if mark is None:
-                say(f"{path.name}: {keys} keys, written by {file.writer}")
+                say(f"{path.name}, written by {file.writer}: {_count(keys, 'key')}")
             else:
                 webhooks = sum(note[0] == "hook" for note in notes)
                 pending = sum(len(note[2]) for note in notes if note[0] == "queue")
                 say(
-                    f"{path.name}: {keys} keys, {webhooks} webhooks, {pending} pending events, of frame {mark.frame} of"
-                    f" journal {mark.journal_id}"
+                    f"{path.name}, frame {mark.frame} of journal {mark.journal_id}: {_count(keys, 'key')},"
+                    f" {_count(webhooks, 'webhook')}, {_count(pending, 'pending event')}"
                 )
             return mark, True
     except FileNotFoundError:
@@ -86,6 +86,10 @@ def _check_snapshot(path: Path, say: Say) -> tuple[Mark | None, bool]:
     except SnapshotDamaged as damage:
         say(f"DAMAGED {damage}")
         return None, False
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _check_frames(segments: Segments, start: int, until: int, use: str, say: Say) -> JournalDamaged | None:
@@ -99,8 +103,8 @@ def _check_frames(segments: Segments, start: int, until: int, use: str, say: Say
             changes += len(frame.changes)
     except JournalDamaged as found:
         damage = found
-    what = f"{frames} frames, {commands} commands, {changes} events"
-    say(f"journal {segments.journal_id}: {what}, from frame {max(start, segments.first_frame)} on ({use})")
+    what = f"{_count(frames, 'frame')}, {_count(commands, 'command')}, {_count(changes, 'event')}"
+    say(f"journal {segments.journal_id} from frame {max(start, segments.first_frame)} on: {what} ({use})")
     if damage is None:
         return None
     lost, later = _after(segments.directory, damage)
@@ -109,7 +113,7 @@ def _check_frames(segments: Segments, start: int, until: int, use: str, say: Say
     else:
         say(
             f"DAMAGED {damage.file} at byte {damage.offset}: {damage.what}. Behind it are {lost} bytes"
-            f" and {later} more files"
+            f" and {_count(later, 'more file')}"
         )
     return damage
 

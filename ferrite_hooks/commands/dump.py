@@ -91,8 +91,8 @@ def restore(s: Session, argv: Argv) -> Reply:
 @command(
     "RESTORE-ASKING key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
     "RESTORE, as nodes of a cluster say it to each other.",
-    group="server", since="3.0.0", flags="write denyoom asking dangerous", acl="keyspace", keys="OW update @1", events="restore del",
-    complexity="as RESTORE",
+    group="server", since="3.0.0", flags="write denyoom asking dangerous", acl="keyspace",
+    keys="OW update @1", events="restore del", complexity="as RESTORE",
 )  # fmt: skip
 def restore_asking(s: Session, argv: Argv) -> Reply:
     return restore(s, argv)

@@ -14,7 +14,7 @@ from ferrite_hooks.engine.command import Argv, command
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import SYNTAX, ReplyError, printable
 from ferrite_hooks.resp.reply import OK, Reply
-from ferrite_hooks.webhooks import report
+from ferrite_hooks.webhooks import asymmetric, report
 from ferrite_hooks.webhooks.delivery import Delivery
 from ferrite_hooks.webhooks.manager import DAY_SECONDS, Manager
 from ferrite_hooks.webhooks.options import Refusal
@@ -25,7 +25,8 @@ MAX_OVERLAP_SECONDS = 30 * DAY_SECONDS
 STATUSES = ("active", "paused", "disabled")
 
 _OPTIONS = (
-    " [PATTERN glob [PATTERN glob ...]] [EVENTS event [event ...]] [DB index [index ...]] [SECRET secret]"
+    " [PATTERN glob [PATTERN glob ...]] [EVENTS event [event ...]] [DB index [index ...]]"
+    " [SECRET <secret | GENERATE | GENERATE_V1A>]"
     " [AUTH <BEARER token | BASIC user:password | NONE>] [HEADER name value [HEADER name value ...]]"
     " [RETRIES retries] [RETRY_DELAY milliseconds] [RETRY_BACKOFF <FIXED | LINEAR | EXPONENTIAL>]"
     " [MAX_RETRY_DELAY milliseconds] [TIMEOUT milliseconds] [BATCH <TRUE | FALSE>] [BATCH_SIZE count]"
@@ -63,7 +64,10 @@ def find(s: Session, name: bytes) -> Delivery:
 
 
 def secret_once(generated: str) -> Reply:
-    return {"secret": generated} if generated else OK
+    """The reply to a command that may have made a secret, or a pair of keys whose public one is to be known."""
+    if not generated:
+        return OK
+    return {"public_key" if generated.startswith(asymmetric.PUBLIC) else "secret": generated}
 
 
 @command("WEBHOOK.CREATE name url" + _OPTIONS, "Creates a webhook: what changes it wants, and how they are sent.",
@@ -149,7 +153,7 @@ def resume(s: Session, argv: Argv) -> Reply:
     return OK
 
 
-@command("WEBHOOK.ROTATE name [SECRET secret] [OVERLAP seconds]",
+@command("WEBHOOK.ROTATE name [SECRET <secret | GENERATE | GENERATE_V1A>] [OVERLAP seconds]",
          "Gives a webhook a new secret; the old one signs beside it until the overlap ends.",
          group="webhook", since=SINCE, flags=FLAGS + " secret")  # fmt: skip
 @refusing

@@ -59,7 +59,11 @@ def answer_with(answer: Callable[[Reply], None], work: Callable[[], Reply]) -> N
 @refusing
 def test(s: Session, argv: Argv) -> Reply:
     manager, delivery = manager_of(s), find(s, argv[1])
-    return later(s, lambda answer: manager.test(delivery, answer))
+
+    def start(answer: Callable[[Reply], None]) -> None:
+        manager.test(delivery, lambda told: answer({**told, "latency_ms": report.number(told["latency_ms"])}))
+
+    return later(s, start)
 
 
 @command("WEBHOOK.DELIVERIES name [COUNT count] [STATUS <DELIVERED | RETRYING | DEAD>] [BEFORE id]",

@@ -47,6 +47,9 @@ def seams(
         user = engine.acl.users.get(name)
         return user is not None and any(selector.allows_every_key(READ) for selector in user.selectors)
 
+    def is_user(name: str) -> bool:
+        return name in engine.acl.users
+
     def is_admin(name: str) -> bool:
         user = engine.acl.users.get(name)
         return user is not None and user.has_category("admin")
@@ -62,6 +65,7 @@ def seams(
         may_read=may_read,
         reads_all=reads_all,
         is_admin=is_admin,
+        is_user=is_user,
     )
 
 
@@ -69,7 +73,7 @@ def attach(engine: Engine, manager: Manager) -> None:
     """From now on the engine tells the manager what it wants to know, and WEBHOOK commands find it."""
     engine.extensions["webhooks"] = manager
     manager.on_change = lambda: listen(engine, manager)
-    engine.acl.on_change = manager.matcher.clear
+    engine.acl.on_change = manager.acl_changed
     listen(engine, manager)
 
 

@@ -21,7 +21,7 @@ from ferrite_hooks.webhooks.desk import Desk
 from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.lanes import Parcel
 from ferrite_hooks.webhooks.model import Change, Outcome, Overflow, Request, Stage, Webhook
-from ferrite_hooks.webhooks.payload import batch_id, delivery_id, event_id, render_batch, render_event
+from ferrite_hooks.webhooks.payload import batch_id, delivery_id, event_id, render_batch, render_event, without_bulk
 from ferrite_hooks.webhooks.queue import NEVER, OVERFLOW, Queue
 from ferrite_hooks.webhooks.retry import Ack, Dead, RetryAt, decide, describe
 from ferrite_hooks.webhooks.sign import BATCH, headers_for
@@ -47,7 +47,7 @@ class Delivery:
 
     __slots__ = (
         "_alarm", "_alarm_at", "_generation", "_quiet",
-        "circuit", "counters", "dead", "desk", "queue", "tell", "webhook",
+        "account", "circuit", "counters", "dead", "desk", "queue", "tell", "tests", "webhook",
     )  # fmt: skip
 
     def __init__(
@@ -55,11 +55,13 @@ class Delivery:
     ) -> None:
         self.webhook = webhook
         self.desk = desk
+        self.account = desk.account(webhook.owner)
         self.tell = tell
         self.queue = Queue(webhook)
         self.circuit: Circuit = CLOSED
         self.counters = WebhookCounters()
         self.dead: dict[int, DeadLetter] = {}  # by position, oldest first
+        self.tests = 0  # requests of WEBHOOK.TEST in flight
         self._alarm: Timer | None = None
         self._alarm_at: float = NEVER
         self._quiet: dict[str, int] = {}  # complaint -> unix ms until which it is not repeated
@@ -73,60 +75,64 @@ class Delivery:
         if webhook.when and not conditions_hold(webhook, change):
             return
         self.counters.matched += 1
-        if webhook.coalesce and (replaced := queue.merge(change)):
-            self.counters.coalesced += 1
-            desk.note("merge", webhook.serial, replaced, change.position)
-        elif (
-            queue.lanes.size < webhook.max_pending and desk.pending < desk.settings.max_pending
-        ) or self._make_room(change):
-            queue.push(change)
-            desk.pending += 1
-        desk.wake(self)
+        self._enqueue(without_bulk(change, self.desk.settings.max_value_bytes))
+        self.desk.wake(self)
 
     def put(self, change: Change) -> None:
         """Queues an old change once more. It is not the latest of its key, so it takes no other's place."""
         self.counters.matched += 1
-        self.queue.push(change)
-        self.desk.pending += 1
+        self.queue.push(without_bulk(change, self.desk.settings.max_value_bytes))
+        self.count(1)
 
-    def _make_room(self, change: Change) -> bool:
-        """The queue is full: the overflow policy says what gives way. False: the change itself does."""
-        webhook, queue, desk = self.webhook, self.queue, self.desk
-        if (
-            webhook.overflow is Overflow.REJECT
-            and len(queue) < webhook.max_pending * OVERSHOOT
-            and desk.pending < desk.settings.max_pending * OVERSHOOT
-        ):
-            return True
-        victim = OVERFLOW[webhook.overflow](queue)
-        if victim is None:
-            self._overflowed(change)
-            return False
-        queue.drop(victim)
-        desk.pending -= 1
-        self._overflowed(victim.change)
-        return True
+    def count(self, events: int) -> None:
+        """So many more are pending."""
+        self.account.pending += events
+        self.desk.total.pending += events
+
+    def room(self, times: int = 1) -> int:
+        """How many events can be queued before something has to give way; every bound counts `times` over."""
+        return min(self.webhook.max_pending * times - len(self.queue), self._shared_room(times))
+
+    def _shared_room(self, times: int) -> int:
+        own, account = len(self.queue), self.account
+        room = self.desk.total.room(own, times)
+        return min(room, account.room(own, times)) if account.max_pending else room
+
+    def _enqueue(self, change: Change) -> None:
+        """Queues a counted change; when there is no room the overflow policy says what gives way."""
+        webhook, queue = self.webhook, self.queue
+        if webhook.coalesce and (replaced := queue.merge(change)):
+            self.counters.coalesced += 1
+            self.desk.note("merge", webhook.serial, replaced, change.position)
+            return
+        if self.room(OVERSHOOT if webhook.overflow is Overflow.REJECT else 1) <= 0:
+            victim = OVERFLOW[webhook.overflow](queue)
+            if victim is None:
+                self._overflowed(change)
+                return
+            queue.drop(victim)
+            self.count(-1)
+            self._overflowed(victim.change)
+        queue.push(change)
+        self.count(1)
 
     def shrink(self) -> None:
-        """Drops what is beyond the bounds: they were lowered, or a crash came before the drops were noted."""
+        """Drops what is beyond the bounds: they were lowered, or a crash came before the drops were noted. What is
+        shared may hold twice its bound, see desk.py."""
         if self.webhook.overflow is Overflow.REJECT:
             return
-        desk, bound = self.desk, self.webhook.max_pending
-        while len(self.queue) > bound or (len(self.queue) and desk.pending > desk.settings.max_pending):
+        while len(self.queue) > self.webhook.max_pending or self._shared_room(2) < 0:
             victim = self.queue.droppable()
             if victim is None:
                 return
             self.queue.drop(victim)
-            desk.pending -= 1
+            self.count(-1)
             self._overflowed(victim.change)
 
     @property
     def full(self) -> bool:
         """Whether a write that this webhook would be told of has to be refused."""
-        webhook, desk = self.webhook, self.desk
-        return webhook.overflow is Overflow.REJECT and (
-            len(self.queue) >= webhook.max_pending or desk.pending >= desk.settings.max_pending
-        )
+        return self.webhook.overflow is Overflow.REJECT and self.room() <= 0
 
     def _overflowed(self, change: Change) -> None:
         now = self.desk.outside.clock.now
@@ -144,22 +150,38 @@ class Delivery:
 
     def bury(self, letter: DeadLetter) -> None:
         """Keeps a dead letter; beyond the bound the oldest goes for good."""
-        dead = self.dead
-        dead.pop(letter.change.position, None)
-        while len(dead) >= max(self.desk.settings.max_dead, 1):
-            del dead[next(iter(dead))]
-        dead[letter.change.position] = letter
+        self.unbury(letter.change.position)
+        dead, total, bound = self.dead, self.desk.total, self.desk.settings.max_dead
+        while dead and total.dead >= bound and len(dead) >= bound // max(total.webhooks, 1):
+            self.unbury(next(iter(dead)))
+        if bound:
+            dead[letter.change.position] = letter
+            total.dead += 1
+
+    def unbury(self, position: int) -> None:
+        """Forgets a dead letter, if there is one."""
+        if self.dead.pop(position, None) is not None:
+            self.desk.total.dead -= 1
 
     # -- out ---------------------------------------------------------------------------------------------------
 
     def send_due(self, now: int, most: int) -> int:
         """Sends what is due, at most `most` requests. Returns how many went; sets an alarm for the next."""
-        sent = 0
-        while sent < most and (due := self.queue.due(now, self.circuit)) <= now:
-            self._send(self.queue.take(now), now)
+        sent, queue, desk = 0, self.queue, self.desk
+        if self.account.held:
+            return 0
+        while sent < most:
+            due = queue.due(now, self.circuit)
+            if due > now:
+                if due != NEVER:
+                    self._set_alarm(int(-(-due // 1)))
+                break
+            if not desk.may_post(queue.in_flight):
+                if not queue.in_flight:
+                    desk.wake(self)  # all connections are taken: it is its turn when one is free
+                break
+            self._send(queue.take(now), now)
             sent += 1
-        if sent < most and due != NEVER:
-            self._set_alarm(int(-(-due // 1)))
         return sent
 
     def _set_alarm(self, when: int) -> None:
@@ -195,7 +217,7 @@ class Delivery:
             if generation == self._generation:
                 self.settle(parcel, outcome)
 
-        self.desk.outside.post(request, done)
+        self.desk.post(request, done)
 
     def request(self, parcel: Parcel, now: int) -> Request:
         """The whole request for a parcel's present attempt."""
@@ -313,7 +335,7 @@ class Delivery:
 
     def _leave(self, parcel: Parcel) -> None:
         self.queue.finish(parcel)
-        self.desk.pending -= len(parcel.events)
+        self.count(-len(parcel.events))
 
     # -- by command --------------------------------------------------------------------------------------------
 
@@ -329,7 +351,7 @@ class Delivery:
     def purge(self) -> int:
         """Drops what is pending and not in flight. Returns how many events that were."""
         dropped = self.queue.purge()
-        self.desk.pending -= len(dropped)
+        self.count(-len(dropped))
         self.counters.purged += len(dropped)
         if dropped:
             positions = [change.position for change in dropped]
@@ -341,10 +363,11 @@ class Delivery:
         """The webhook is deleted: what is in flight may arrive, but nobody will know."""
         self._generation += 1
         self.counters.purged += len(self.queue)
-        self.desk.pending -= len(self.queue)
+        self.count(-len(self.queue))
         if self._alarm is not None:
             self._alarm.cancel()
         self.queue = Queue(self.webhook)
+        self.desk.total.dead -= len(self.dead)
         self.dead.clear()
         self.desk.rest(self)
 

@@ -4,6 +4,11 @@ Nothing here waits or does I/O. Requests go out through `post(request, done)`, w
 time comes from `clock`, `at` and `soon`. Work is done in turns: each turn of the loop sends a bounded number of
 requests, webhook by webhook, so that neither commands nor other webhooks wait for a long queue.
 
+What is scarce is shared so that nobody can take it all. Connections: no webhook has more requests in flight than
+connections are left over, so that many that hang leave room for the others. Room for pending events and dead
+letters: when the bound of all is reached, a webhook that has less than its equal part of it is still let in; so
+the bound can be exceeded, but not doubled.
+
 Notes are small lists for the journal; replayed in order they rebuild the state (see manager.py):
 
     ["hook", serial, fields | None]        defined, changed; None: deleted
@@ -44,11 +49,14 @@ REQUESTS_PER_WEBHOOK = 8  # of one turn, before the next webhook has its share
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the configuration says about delivery in general."""
+    """What the configuration says about delivery in general. "of a user": of one who is no administrator, 0 = any."""
 
     max_webhooks: int = 1000
-    max_pending: int = 10_000  # for all webhooks together
-    max_dead: int = 1000  # dead letters kept per webhook
+    max_user_webhooks: int = 0  # of a user
+    max_pending: int = 10_000  # events, for all webhooks together
+    max_user_pending: int = 0  # of all webhooks of a user
+    max_dead: int = 1000  # dead letters, of all webhooks together
+    max_connections: int = 512  # requests in flight
     disable_after_ms: int = 5 * 86_400_000
     backoff_multiplier: float = 2.0
     jitter: float = 0.2
@@ -82,6 +90,7 @@ class Seams:
     random: Callable[[], float] = random.random
     attempt: Attempt = lambda *columns: None
     is_admin: Callable[[str], bool] = lambda user: user == "default"  # sees every user's webhooks
+    is_user: Callable[[str], bool] = lambda user: True  # whether there is a user of that name
     may_read: Callable[[str, bytes], bool] | None = None  # whether a user may read a key; None: all may
     reads_all: Callable[[str], bool] = lambda user: True  # whether a user may read every key
 
@@ -106,19 +115,67 @@ def posting(post: Callable[[Request], Awaitable[Outcome]]) -> Post:
     return start
 
 
+class Account:
+    """What some webhooks have together: all of the server, or those of one owner."""
+
+    __slots__ = ("dead", "held", "max_pending", "pending", "webhooks")
+
+    def __init__(self, max_pending: int) -> None:
+        self.webhooks = 0
+        self.pending = 0  # events
+        self.dead = 0  # letters
+        self.max_pending = max_pending  # 0 = any number
+        self.held = False  # the owner is no user any more: nothing is sent
+
+    def room(self, own: int, times: int) -> int:
+        """How many events a webhook that has `own` pending may add; the bound counts `times` over."""
+        bound = self.max_pending * times
+        return max(bound - self.pending, bound // max(self.webhooks, 1) - own)
+
+
 class Desk:
     """The shared state of all deliveries."""
 
-    __slots__ = ("_acks", "_busy", "_notes", "_scheduled", "outside", "pending", "settings")
+    __slots__ = (
+        "_acks", "_busy", "_notes", "_scheduled", "accounts", "in_flight", "outside", "settings", "total",
+    )  # fmt: skip
 
     def __init__(self, outside: Seams, settings: Settings) -> None:
         self.outside = outside
         self.settings = settings
-        self.pending = 0  # events of all webhooks
+        self.in_flight = 0  # requests of all webhooks
+        self.total = Account(settings.max_pending)
+        self.accounts: dict[str, Account] = {}  # by owner
         self._notes: list[Note] = []
         self._acks: dict[int, list[int]] = {}
         self._busy: dict[Delivery, None] = {}  # have something to send, in the order of their turns
         self._scheduled = False
+
+    @property
+    def pending(self) -> int:
+        """Events of all webhooks."""
+        return self.total.pending
+
+    def account(self, owner: str) -> Account:
+        """What an owner's webhooks have together."""
+        return self.accounts.setdefault(owner, Account(self.settings.max_user_pending))
+
+    def may_post(self, own: int) -> bool:
+        """Whether a webhook with `own` requests in flight may send one more."""
+        left = self.settings.max_connections - self.in_flight
+        return left > 0 and (own < left or not own)
+
+    def post(self, request: Request, done: Callable[[Outcome], None]) -> None:
+        """Sends a request, which counts as in flight until it is answered."""
+        self.in_flight += 1
+
+        def answered(outcome: Outcome) -> None:
+            self.in_flight -= 1
+            if self._busy:
+                self._schedule()
+            done(outcome)
+
+        self.outside.post(request, answered)
 
     def note(self, *note: Any) -> None:
         """Keeps a note for the end of this turn."""
@@ -148,7 +205,7 @@ class Desk:
         self._scheduled = False
         now = self.outside.clock.tick()
         budget = REQUESTS_PER_TURN
-        while self._busy and budget > 0:
+        while self._busy and budget > 0 and self.in_flight < self.settings.max_connections:
             delivery = next(iter(self._busy))
             del self._busy[delivery]
             share = min(REQUESTS_PER_WEBHOOK, budget)
@@ -157,8 +214,8 @@ class Desk:
             if sent == share:
                 self._busy[delivery] = None
         self.flush()
-        if self._busy:
-            self._schedule()
+        if self._busy and self.in_flight < self.settings.max_connections:
+            self._schedule()  # else the next answer does
 
     def flush(self) -> None:
         """Hands the notes over. They are never lost or early: what they tell has happened."""

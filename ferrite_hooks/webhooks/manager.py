@@ -79,6 +79,7 @@ class Manager:
         if self._restoration is None:
             raise RuntimeError("already started")
         restoration, self._restoration = self._restoration, None
+        self.review()
         restoration.finish()
         self.position = restoration.last_position
         return self.position
@@ -222,6 +223,9 @@ class Manager:
             raise Refusal(f"webhook '{text}' already exists")
         if len(self.registry) >= self.desk.settings.max_webhooks:
             raise Refusal(f"at most {self.desk.settings.max_webhooks} webhooks (webhooks.max_webhooks)")
+        most = self.desk.settings.max_user_webhooks
+        if most and self.desk.account(owner).webhooks >= most and not self.outside.is_admin(owner):
+            raise Refusal(f"at most {most} webhooks of a user (webhooks.max_user_webhooks)")
         now = self.outside.clock.now
         base = replace(
             self.defaults, serial=self.registry.next_serial, name=text, owner=owner, created_at=now, updated_at=now,
@@ -230,6 +234,7 @@ class Manager:
         made: Parsed = parse(tokens, base, self.limits)
         delivery = self._make(made.webhook)
         self.registry.add(delivery)
+        self.review()
         self._note_definition(delivery)
         self._tell("webhook.created", delivery, {})
         return made.generated
@@ -253,6 +258,7 @@ class Manager:
         self.outside.notes([["hook", delivery.webhook.serial, None]])
         if self.history is not None:
             self.history.forget(delivery.webhook.serial)
+        self.review()
         self.on_change()
         self._tell("webhook.deleted", delivery, {})
 
@@ -297,6 +303,24 @@ class Manager:
         self.desk.flush()
         self.outside.notes([["hook", delivery.webhook.serial, to_plain(delivery.webhook)]])
         self.on_change()
+
+    def review(self) -> None:
+        """Counts again what each owner has, and asks what he may: webhooks, the ACL or the settings have changed."""
+        desk, settings = self.desk, self.desk.settings
+        desk.total.webhooks, desk.total.max_pending = len(self.registry), settings.max_pending
+        desk.accounts = {d.webhook.owner: d.account for d in self.registry}
+        for owner, account in desk.accounts.items():
+            account.webhooks = 0
+            account.held = not self.outside.is_user(owner)
+            account.max_pending = 0 if self.outside.is_admin(owner) else settings.max_user_pending
+        for delivery in self.registry:
+            delivery.account.webhooks += 1
+            self.desk.wake(delivery)
+
+    def acl_changed(self) -> None:
+        """Permissions or users have changed."""
+        self.matcher.clear()
+        self.review()
 
     # -- by hand -----------------------------------------------------------------------------------------------
 
@@ -348,14 +372,16 @@ class Manager:
         return found
 
     def requeue(self, delivery: Delivery, changes: Iterable[Change]) -> int:
-        """Queues changes once more, with their old ids, unless they are pending. Returns how many had room."""
-        serial = delivery.webhook.serial
+        """Queues changes once more, with their old ids, unless they are pending or of keys that the owner may no longer
+        read. Returns how many had room."""
+        serial, owner, may_read = delivery.webhook.serial, delivery.webhook.owner, self.outside.may_read
         pending = {event.change.position for event in delivery.queue.lanes}
-        room = min(
-            delivery.webhook.max_pending - len(delivery.queue), self.desk.settings.max_pending - self.desk.pending
-        )
-        fresh = {c.position: c for c in sorted(changes, key=lambda c: c.position) if c.position not in pending}
-        chosen = list(fresh.values())[: max(room, 0)]
+        fresh = {
+            c.position: c
+            for c in sorted(changes, key=lambda c: c.position)
+            if c.position not in pending and (c.key is None or may_read is None or may_read(owner, c.key))
+        }
+        chosen = list(fresh.values())[: max(delivery.room(), 0)]
         if chosen:
             self._take_letters(delivery, [c.position for c in chosen if c.position in delivery.dead])
             self.desk.flush()
@@ -367,7 +393,7 @@ class Manager:
 
     def _take_letters(self, delivery: Delivery, positions: list[int]) -> None:
         for position in positions:
-            del delivery.dead[position]
+            delivery.unbury(position)
         if positions:
             self.desk.flush()
             self.outside.notes([["undead", delivery.webhook.serial, positions]])
@@ -385,15 +411,19 @@ class Manager:
         parcel.attempt = 1
 
         def answered(outcome: Outcome) -> None:
+            delivery.tests -= 1
             done({
                 "status": "delivered" if outcome.delivered else "failed",
                 "http_status": outcome.status,
-                "latency_ms": round(outcome.latency_ms, 3),
+                "latency_ms": outcome.latency_ms,
                 "error": "" if outcome.delivered else describe(outcome),
                 "event_id": event_id(self.outside.journal_id, position),
             })  # fmt: skip
 
-        self.outside.post(delivery.request(parcel, now), answered)
+        if not self.desk.may_post(delivery.tests):
+            raise Refusal("too many requests are under way, try again later")
+        delivery.tests += 1
+        self.desk.post(delivery.request(parcel, now), answered)
 
     # -- numbers -----------------------------------------------------------------------------------------------
 

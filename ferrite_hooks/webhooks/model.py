@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 #   ("stream", [id, f, v, ...])  one entry
 #   ("key", name)             another key's name (RENAME: the new name)
 #   ("stub", type, length)    a collection too large to copy, or not worth copying
+#   ("bulk", size)            bytes that no payload takes (max_value_bytes), not kept while it waits
 #   ("json", raw)             JSON text of an application event
 Written = bytes | tuple[Any, ...] | None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
+from ferrite_hooks.webhooks import asymmetric
 from ferrite_hooks.webhooks.conditions import check_condition
 from ferrite_hooks.webhooks.events import parse_events
 from ferrite_hooks.webhooks.model import Backoff, Format, Overflow, Webhook
@@ -45,7 +46,7 @@ class Limits:
 
 
 class Parsed(NamedTuple):
-    """A definition, and the secret that SECRET GENERATE made ("" = none), to be shown this one time."""
+    """A definition, and what SECRET GENERATE made ("" = nothing), to be shown this one time."""
 
     webhook: Webhook
     generated: str
@@ -215,14 +216,16 @@ def _db(words: _Words, fields: dict[str, Any], base: Webhook, limits: Limits, fi
 
 
 def read_secret(word: str) -> tuple[str, str]:
-    """The secret that `SECRET word` means ("" = unsigned), and once more if it was made just now.
-
-    Raises Refusal.
+    """The secret that `SECRET word` means ("" = unsigned), and what to show this one time if it was made just now:
+    the secret, or the public key of an asymmetric one. Raises Refusal.
     """
     if word.upper() == "GENERATE":
         made = generate_secret()
         return made, made
     try:
+        if word.upper() == "GENERATE_V1A":
+            private = asymmetric.generate_key()
+            return private, asymmetric.public_key(private)
         if word:
             check_secret(word)
     except ValueError as refused:
@@ -231,7 +234,7 @@ def read_secret(word: str) -> tuple[str, str]:
 
 
 def _secret(words: _Words, fields: dict[str, Any], base: Webhook, limits: Limits, first: bool) -> None:
-    fields["secret"], fields["_generated"] = read_secret(words.text("a secret or GENERATE"))
+    fields["secret"], fields["_generated"] = read_secret(words.text("a secret, GENERATE or GENERATE_V1A"))
     fields["old_secret"], fields["old_secret_until"] = "", 0
 
 

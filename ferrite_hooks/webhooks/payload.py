@@ -233,16 +233,35 @@ def _size(written: Written) -> int:
         return len(written)
     if written[0] == "stub":
         return 0
+    if written[0] == "bulk":
+        size: int = written[1]
+        return size
     content: Any = written[1]
     if isinstance(content, bytes):
         return len(content)
     return sum(len(item) for item in content if isinstance(item, bytes))
 
 
+def _too_long(written: Written, size: int, max_value_bytes: int) -> bool:
+    return size > max_value_bytes or (isinstance(written, tuple) and written[0] == "bulk")
+
+
+def without_bulk(change: Change, max_value_bytes: int) -> Change:
+    """The change as it is kept while it waits: without a value that is too long for a payload."""
+    new, old = change.new, change.old
+    new_size, old_size = _size(new), _size(old)
+    if new_size <= max_value_bytes >= old_size:
+        return change
+    return change._replace(
+        new=("bulk", new_size) if new_size > max_value_bytes else new,
+        old=("bulk", old_size) if old_size > max_value_bytes else old,
+    )
+
+
 def _data(change: Change, old_value: bool, max_value_bytes: int) -> dict[str, Any]:
     new, old = change.new, change.old if old_value else None
     size, old_size = _size(new), _size(old)
-    truncated, old_truncated = size > max_value_bytes, old_size > max_value_bytes
+    truncated, old_truncated = _too_long(new, size, max_value_bytes), _too_long(old, old_size, max_value_bytes)
     if truncated:
         new = None
     if old_truncated:
@@ -341,7 +360,7 @@ def _plain_data(webhook: Webhook, change: Change, limit: int) -> dict[str, Any]:
     if not _is_application(change):
         return {"data": _data(change, webhook.old_value, limit)}
     size = _size(change.new)
-    if size > limit:
+    if _too_long(change.new, size, limit):
         return {"data": None, "truncated": True, "size": size}
     return {"data": _shape(change.new, _utf8)}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ferrite_hooks.metrics import WebhookCounters
+from ferrite_hooks.resp.reply import Double
+from ferrite_hooks.webhooks import asymmetric
 from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery
 from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.history import Row
@@ -40,6 +42,7 @@ def info(manager: Manager, delivery: Delivery) -> dict[str, Any]:
         "owner": webhook.owner,
         "db": list(webhook.databases),
         "secret": "set" if webhook.secret else "none",
+        "public_key": _public_key(webhook.secret),
         "old_secret_until": timestamp(webhook.old_secret_until) if rotating else None,
         "auth": webhook.auth.split(" ", 1)[0].lower() or "none",
         "headers": {name: "set" for name, _ in webhook.headers},
@@ -51,7 +54,7 @@ def info(manager: Manager, delivery: Delivery) -> dict[str, Any]:
         "batch": _yes(webhook.batch),
         "batch_size": webhook.batch_size,
         "batch_interval": webhook.batch_interval_ms,
-        "rate_limit": _number(webhook.rate_limit),
+        "rate_limit": number(webhook.rate_limit),
         "concurrency": webhook.concurrency,
         "format": webhook.format.value,
         "old_value": _yes(webhook.old_value),
@@ -89,9 +92,9 @@ def stats(manager: Manager, deliveries: list[Delivery], *, everything: bool) -> 
         "successful_deliveries": total.delivered,
         "failed_deliveries": total.dead,
         "pending_deliveries": sum(len(d.queue) for d in deliveries),
-        "avg_latency_ms": _number(total.duration.sum * 1000 / requests if requests else 0.0),
-        "p50_latency_ms": _number(total.duration.quantile(0.5) * 1000),
-        "p99_latency_ms": _number(total.duration.quantile(0.99) * 1000),
+        "avg_latency_ms": number(total.duration.sum * 1000 / requests if requests else 0.0),
+        "p50_latency_ms": number(total.duration.quantile(0.5) * 1000),
+        "p99_latency_ms": number(total.duration.quantile(0.99) * 1000),
         "matched": total.matched,
         "dropped": total.dropped,
         "dead": total.dead,
@@ -132,7 +135,7 @@ def attempt(row: Row) -> dict[str, Any]:
         "attempt": row.attempt,
         "status": row.status,
         "http_status": row.http_status,
-        "latency_ms": _number(row.latency_ms),
+        "latency_ms": number(row.latency_ms),
         "error": row.error,
         "response_body": row.body,
         "at": timestamp(row.at),
@@ -140,11 +143,21 @@ def attempt(row: Row) -> dict[str, Any]:
     }
 
 
+def _public_key(secret: str) -> str | None:
+    if not asymmetric.is_private(secret):
+        return None
+    try:
+        return asymmetric.public_key(secret)
+    except ValueError as unusable:  # the extra has gone since
+        return f"unknown: {unusable}"
+
+
 def _yes(value: bool) -> str:
     """As the options take it; RESP2 has no booleans."""
     return "true" if value else "false"
 
 
-def _number(value: float) -> int | float:
-    """Without needless decimals."""
-    return int(value) if value == int(value) else round(value, 3)
+def number(value: float) -> int | Double:
+    """At most three decimals, and none that are not needed."""
+    digits = f"{value:.3f}".rstrip("0").rstrip(".")
+    return Double(digits.encode()) if "." in digits else int(digits)

@@ -17,6 +17,7 @@ from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery
 from ferrite_hooks.webhooks.desk import Note
 from ferrite_hooks.webhooks.lanes import Parcel, Pending
 from ferrite_hooks.webhooks.model import Change, Webhook
+from ferrite_hooks.webhooks.payload import without_bulk
 from ferrite_hooks.webhooks.registry import Registry, from_plain
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class Restoration:
             for parcel, at in parcels:
                 delivery.again_at(parcel, at)
         for delivery in deliveries:
-            delivery.desk.pending += len(delivery.queue)
+            delivery.count(len(delivery.queue))
         for delivery in deliveries:
             delivery.shrink()
             delivery.desk.wake(delivery)
@@ -94,6 +95,7 @@ class Restoration:
         serial = delivery.webhook.serial
         if (serial, change.position) not in self._events:
             delivery.counters.matched += 1
+            change = without_bulk(change, delivery.desk.settings.max_value_bytes)
             self._events[(serial, change.position)] = delivery.queue.push(change, coalesced)
 
     def _pop(self, delivery: Delivery, positions: Iterable[int]) -> list[Change]:
@@ -118,9 +120,12 @@ class Restoration:
         if plain is None:
             if delivery is not None:
                 self._pop(delivery, [event.change.position for event in delivery.queue.lanes])
+                delivery.close()
                 self._registry.remove(delivery)
         elif delivery is None:
-            self._registry.add(self._make(from_plain(plain)))
+            made = self._make(from_plain(plain))
+            self._registry.add(made)
+            made.desk.total.webhooks = len(self._registry)
         else:
             delivery.webhook = from_plain(plain)
             delivery.queue.configure(delivery.webhook)
@@ -168,7 +173,7 @@ class Restoration:
 
     def undead(self, serial: int, positions: list[int]) -> None:
         for position in positions:
-            self._delivery(serial).dead.pop(position, None)
+            self._delivery(serial).unbury(position)
 
     def letter(self, serial: int, values: list[Any], at: int, attempts: int, reason: str, status: int) -> None:
         self._delivery(serial).bury(DeadLetter(revive(values), at, attempts, reason, status))

@@ -31,7 +31,7 @@ KEEP_LIMIT = 1024  # bytes of it that are kept
 MAX_ERROR = 300  # characters of an error text
 # Shorter than what common servers allow (Node: 5 s), so that we seldom write to a connection about to close.
 KEEPALIVE_SECONDS = 4.0
-RESOLVER_THREADS = 32
+RESOLVER_THREADS = 128  # started as needed; each may be held by one name whose servers do not answer
 MAX_TRIES = 3  # connections that one request uses up when they turn out to be closed
 MAX_PIECE = 1 << 20  # bytes of a body that are written at once
 KNOWN_URLS = 4096  # parsed and judged once

@@ -1,7 +1,8 @@
 """The headers of a request, its signatures, and the receiver's check of them.
 
 Two schemes sign every body: X-Ferrite-Signature (hex HMAC over the body, keyed with the secret's text) and
-Standard Webhooks (base64 HMAC over id, time and body, keyed with the decoded `whsec_` secret). While a secret
+Standard Webhooks (base64 HMAC over id, time and body, keyed with the decoded `whsec_` secret). A `whsk_` private key
+signs in the latter only, as `v1a` (asymmetric.py): nobody but its holder could check an HMAC. While a secret
 is being rotated both secrets sign: Standard Webhooks has room for two signatures in its header; for the other
 scheme the old secret signs in X-Ferrite-Signature-Old, as its header is compared whole.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from ferrite_hooks.version import __version__
+from ferrite_hooks.webhooks import asymmetric
 from ferrite_hooks.webhooks.model import Webhook
 from ferrite_hooks.webhooks.payload import content_type
 
@@ -36,6 +38,7 @@ class SignatureError(ValueError):
 
 _PREFIX = "whsec_"
 MAX_SECRET = 512  # characters
+MAX_SIGNATURES = 16  # of one header that are looked at
 
 
 def generate_secret() -> str:
@@ -49,6 +52,10 @@ def check_secret(secret: str) -> None:
         raise ValueError(f"a secret has 1 to {MAX_SECRET} characters")
     if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in secret):
         raise ValueError("a secret has no control characters")
+    if secret.startswith(asymmetric.PUBLIC):
+        raise ValueError("a whpk_ key can only verify; the secret is its whsk_ key")
+    if asymmetric.is_private(secret):
+        asymmetric.check_key(secret)
     if secret.startswith(_PREFIX):
         try:
             key = b64decode(secret[len(_PREFIX) :], validate=True)
@@ -72,33 +79,41 @@ def _standard_key(secret: str) -> bytes:
 
 
 def _ferrite(secret: str, id: str, seconds: str, body: bytes) -> str:
+    if asymmetric.is_private(secret):
+        return ""  # the scheme is symmetric
     return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
 
 
 def _standard(secret: str, id: str, seconds: str, body: bytes) -> str:
     signed = f"{id}.{seconds}.".encode() + body
+    if asymmetric.is_private(secret):
+        return asymmetric.sign(secret, signed)
     return "v1," + b64encode(hmac.digest(_standard_key(secret), signed, "sha256")).decode()
 
 
-# Header -> the signature in it, from (secret, message id, unix seconds as text, body).
+# Header -> the signature in it, from (secret, message id, unix seconds as text, body); "" = not with this secret.
 SCHEMES: dict[str, Callable[[str, str, str, bytes], str]] = {
     "X-Ferrite-Signature": _ferrite,
     "webhook-signature": _standard,
 }
 
 
+# Schemes whose header has room for several signatures, space-separated.
+_SEVERAL = frozenset({"webhook-signature"})
+
+
 def _signatures(webhook: Webhook, id: str, seconds: str, body: bytes, now_ms: int) -> list[tuple[str, str]]:
-    if not webhook.secret:
-        return []
-    ferrite, standard = (sign(webhook.secret, id, seconds, body) for sign in SCHEMES.values())
-    if not webhook.old_secret or now_ms >= webhook.old_secret_until:
-        return [("X-Ferrite-Signature", ferrite), ("webhook-signature", standard)]
-    old_ferrite, old_standard = (sign(webhook.old_secret, id, seconds, body) for sign in SCHEMES.values())
-    return [
-        ("X-Ferrite-Signature", ferrite),
-        ("X-Ferrite-Signature-Old", old_ferrite),
-        ("webhook-signature", f"{standard} {old_standard}"),
-    ]
+    secrets = [webhook.secret] if webhook.secret else []
+    if webhook.old_secret and now_ms < webhook.old_secret_until:
+        secrets.append(webhook.old_secret)
+    headers = []
+    for name, sign in SCHEMES.items():
+        signatures = [signature for secret in secrets if (signature := sign(secret, id, seconds, body))]
+        if name in _SEVERAL and signatures:
+            headers.append((name, " ".join(signatures)))
+        else:
+            headers += zip((name, f"{name}-Old"), signatures, strict=False)
+    return headers
 
 
 def headers_for(
@@ -135,7 +150,7 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
     | {"te", "trailer", "transfer-encoding", "upgrade", "expect"}
 )
-_OURS = frozenset({"user-agent", "webhook-id", "webhook-timestamp", "webhook-signature"})
+_OURS = frozenset({"user-agent", "webhook-id", "webhook-timestamp", *(name.lower() for name in SCHEMES)})
 MAX_HEADER_NAME = 128
 MAX_HEADER_VALUE = 4096
 
@@ -194,7 +209,7 @@ def verify_signature(
     now: float | None = None,
 ) -> None:
     """Checks that the holder of `secret` signed this request: `body` is the raw body as it arrived, `headers`
-    its headers in any case.
+    its headers in any case. For asymmetric signatures `secret` is the public key, whpk_….
 
     Accepts X-Ferrite-Signature or Standard Webhooks' headers; when both came, both must hold. Only the latter
     carry a time, which may differ from `now` (unix seconds, default: the clock) by `tolerance_seconds`.
@@ -216,8 +231,9 @@ def verified_schemes(
         raise SignatureError("no secret to verify with")
     lower = {name.lower(): value for name, value in headers.items()}
     verified = []
+    asymmetrical = secret.startswith((asymmetric.PRIVATE, asymmetric.PUBLIC))
     ferrite = lower.get("x-ferrite-signature")
-    if ferrite is not None:
+    if ferrite is not None and not asymmetrical:
         old = lower.get("x-ferrite-signature-old", "")
         if not _any_equal([ferrite, old], _ferrite(secret, "", "", body)):
             raise SignatureError("X-Ferrite-Signature does not match")
@@ -227,7 +243,16 @@ def verified_schemes(
         id, seconds = lower.get("webhook-id", ""), lower.get("webhook-timestamp", "")
         if not id or not re.fullmatch(r"[0-9]{1,15}", seconds):
             raise SignatureError("webhook-id or webhook-timestamp is missing or malformed")
-        if not _any_equal(standard.split(), _standard(secret, id, seconds, body)):
+        given = standard.split()[:MAX_SIGNATURES]
+        if asymmetrical:
+            signed = f"{id}.{seconds}.".encode() + body
+            try:
+                holds = any(asymmetric.verifies(secret, signed, signature) for signature in given)
+            except ValueError as unusable:
+                raise SignatureError(str(unusable)) from None
+        else:
+            holds = _any_equal(given, _standard(secret, id, seconds, body))
+        if not holds:
             raise SignatureError("webhook-signature does not match")
         age = (time.time() if now is None else now) - int(seconds)
         if abs(age) > tolerance_seconds:

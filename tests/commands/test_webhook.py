@@ -21,6 +21,7 @@ from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.manager import Manager
 from ferrite_hooks.webhooks.model import Outcome, Request, Stage
 from ferrite_hooks.webhooks.payload import event_id
+from ferrite_hooks.webhooks.sign import verify_signature
 
 DELIVERED = Outcome(Stage.STATUS, 200, 12.0, "", b"fine", "")
 FAILED = Outcome(Stage.STATUS, 500, 12.0, "", b"oops", "")
@@ -150,6 +151,19 @@ def test_secrets_are_shown_once(hooks: Hooks) -> None:
     assert "0ther" not in hooks.refused("WEBHOOK.ROTATE", "w", "0ther")
     secret = {c.name for c in all_commands() if c.secret}
     assert {"webhook.create", "webhook.update", "webhook.rotate"} <= secret
+
+
+def test_asymmetric_keys_show_their_public_half_only(hooks: Hooks) -> None:
+    made = hooks("WEBHOOK.CREATE", "w", URL, "SECRET", "GENERATE_V1A")
+    assert list(made) == ["public_key"] and made["public_key"] == hooks("WEBHOOK.INFO", "w")["public_key"]
+    hooks("SET", "k", "v")
+    hooks.turn()
+    request, _ = hooks.flying[0]
+    verify_signature(request.body, dict(request.headers), made["public_key"], now=hooks.harness.clock.now / 1000)
+    rotated = hooks("WEBHOOK.ROTATE", "w", "SECRET", "GENERATE_V1A")
+    assert rotated["public_key"] == hooks("WEBHOOK.INFO", "w")["public_key"] != made["public_key"]
+    assert hooks("WEBHOOK.UPDATE", "w", "SECRET", "plain") is OK
+    assert hooks("WEBHOOK.INFO", "w")["public_key"] is None
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ class World:
         self.attempts: list[tuple[Any, ...]] = []
         self.random = 0.5
         self.admins = {"default"}
+        self.deleted: set[str] = set()  # users
+        self.unreadable: set[tuple[str, bytes]] = set()  # (user, key)
         self._begin()
 
     def _begin(self) -> None:
@@ -83,6 +85,8 @@ class World:
                 journal_id="00000000", random=lambda: self.random,
                 attempt=lambda *columns: self.attempts.append(columns),
                 is_admin=lambda user: user in self.admins,
+                is_user=lambda user: user not in self.deleted,
+                may_read=lambda user, key: user not in self.deleted and (user, key) not in self.unreadable,
             ),
             self.settings, self.limits,
         )  # fmt: skip
