@@ -281,7 +281,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.parametrize("command", ["BGSAVE", "BGREWRITEAOF"])
 def test_killed_while_saving(tmp_path: Path, command: str) -> None:
     """The server or its child dies at some moment of a save; either way all data is there afterwards."""
-    server = ServerProcess(tmp_path / "data", *QUIET, "--set", "webhooks.delivery.sender_processes=0")
+    server = ServerProcess(tmp_path / "data", *QUIET)
     with server, server.client() as client:
         client.execute_command("DEBUG", "POPULATE", 60_000, "key", 200)
         assert server.process is not None

@@ -193,7 +193,8 @@ class Tick:
 
     def _durable(self, frame: Frame, waiting_since: int, error: str) -> None:
         self._unsynced -= 1
-        self.engine.latency.add("aof-fsync-always", perf_counter_ns() - waiting_since)
+        event = "aof-fsync-always" if self.always else "aof-write-pending-fsync"
+        self.engine.latency.add(event, perf_counter_ns() - waiting_since)
         if not error:
             self._release(frame)
             return

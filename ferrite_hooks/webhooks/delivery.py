@@ -71,8 +71,7 @@ class Delivery:
 
     def accept(self, change: Change) -> None:
         """Queues a change that the index matched, if its content is wanted, too."""
-        webhook, queue, desk = self.webhook, self.queue, self.desk
-        if webhook.when and not conditions_hold(webhook, change):
+        if self.webhook.when and not conditions_hold(self.webhook, change):
             return
         self.counters.matched += 1
         self._enqueue(without_bulk(change, self.desk.settings.max_value_bytes))

@@ -48,7 +48,7 @@ class Disk:
 async def running(directory: Path, files: Files = DISK, **settings: object) -> AsyncIterator[App]:
     overrides: dict[str, object] = {
         "server.port": free_port(), "server.metrics_port": free_port(), "server.dir": str(directory),
-        "webhooks.delivery.sender_processes": 0, **settings,
+        **settings,
     }  # fmt: skip
     app = App(load(None, overrides), None, overrides, files)
     await app.start()
