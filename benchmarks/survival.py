@@ -86,7 +86,7 @@ class Books:
 
 async def write(server: ServerProcess, books: Books, keys: list[str], changes: int, pipeline: int) -> None:
     """One client: increments its keys, over reconnects, until `changes` were acknowledged."""
-    # Never writes again by itself: a write whose answer was lost may have happened, and would be two changes.
+    # A client that repeats by itself what got no answer would write a value twice, as two events.
     client = redis.asyncio.Redis(port=server.port, socket_timeout=10, retry=Retry(NoBackoff(), 0))
     done, unsure = 0, set[str]()
     try:

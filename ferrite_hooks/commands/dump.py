@@ -12,6 +12,7 @@ from ferrite_hooks.resp.reply import OK, Reply
 from ferrite_hooks.store.packed import RdbError
 from ferrite_hooks.store.rdb_read import PayloadError, load_value
 from ferrite_hooks.store.rdb_write import dump_value
+from ferrite_hooks.values.collections import Hash
 from ferrite_hooks.values.encoding import settle
 
 _USE = frozenset([b"IDLETIME", b"FREQ"])  # of the two only one
@@ -81,6 +82,8 @@ def restore(s: Session, argv: Argv) -> Reply:
         return OK
     settle(value, engine.settings)
     db.put(key, value, "restore", expire_at=when, new=snapshot(value) if db.observed else None)
+    if type(value) is Hash:
+        db.note_fields(key, value)
     if engine.access is not None:
         engine.access.set_idle(db, key, options.get(b"IDLETIME", 0))
         engine.access.set_frequency(db, key, options.get(b"FREQ", NEW))

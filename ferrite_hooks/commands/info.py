@@ -112,7 +112,8 @@ def _memory(engine: Engine) -> Fields:
         yield f"{kind}_ratio", f"{resident / used if whole else 1:.2f}"
         yield f"{kind}_bytes", resident - used if whole else 0
     yield "mem_not_counted_for_evict", 0
-    yield "mem_clients_slaves", 0
+    for name in ("mem_replication_backlog", "mem_total_replication_buffers", "mem_cluster_links", "mem_clients_slaves"):
+        yield name, 0  # no replicas, no cluster
     yield "mem_clients_normal", sum(s.transport_info().get("obuf", 0) for s in engine.sessions.values())
     yield "mem_aof_buffer", 0
     yield "mem_allocator", "python"
@@ -128,12 +129,11 @@ def _scripting_memory(engine: Engine) -> Fields:
     cached = scripting.cache if scripting is not None else {}
     sources = sum(len(script.source) for script in cached.values())
     functions = sum(map(len, held.sources()))
-    for name, size in (
+    yield from (
         ("used_memory_vm_eval", used), ("used_memory_lua", used), ("used_memory_scripts_eval", sources),
         ("used_memory_vm_functions", 0), ("used_memory_vm_total", used), ("used_memory_functions", functions),
         ("used_memory_scripts", sources + functions),
-    ):  # fmt: skip
-        yield name, size
+    )  # fmt: skip
     yield "used_memory_lua_human", human(used)
     yield "used_memory_vm_total_human", human(used)
     yield "used_memory_scripts_human", human(sources + functions)
@@ -159,11 +159,14 @@ def _stats(engine: Engine) -> Fields:
     yield "total_net_output_bytes", host.output_bytes
     yield "instantaneous_input_kbps", f"{bytes_in / 1024:.2f}"
     yield "instantaneous_output_kbps", f"{bytes_out / 1024:.2f}"
+    yield "total_net_repl_input_bytes", 0
+    yield "total_net_repl_output_bytes", 0
     yield "rejected_connections", host.rejected_connections
     yield "sync_full", 0
     yield "sync_partial_ok", 0
     yield "sync_partial_err", 0
     yield "expired_keys", engine.expired_keys
+    yield "expired_subkeys", engine.stats.expired_fields
     yield "expired_stale_perc", "0.00"
     yield "expired_time_cap_reached_count", 0
     yield "evicted_keys", engine.eviction.evicted
@@ -179,6 +182,8 @@ def _stats(engine: Engine) -> Fields:
     yield "total_forks", host.forks
     yield "migrate_cached_sockets", 0
     yield "slave_expires_tracked_keys", 0
+    yield "total_active_defrag_time", 0
+    yield "current_active_defrag_time", 0
     yield "active_defrag_hits", 0
     yield "active_defrag_misses", 0
     yield "active_defrag_key_hits", 0

@@ -92,6 +92,7 @@ _ADVICE = {
     "expire-cycle": "Many keys, or very large ones, expire at the same time: give them different times to live.",
     "eviction-cycle": "Much is evicted at once: lower maxmemory in small steps, and avoid sudden large writes.",
     "aof-write": "The disk is slow to take the journal's writes: use a local disk that others do not use too.",
+    "aof-write-pending-fsync": "Writes had to wait because the disk was behind: use a faster one, or one of its own.",
     "aof-fsync-always": "The disk is slow to make the journal durable: use a faster one, or journal.fsync everysec.",
 }
 

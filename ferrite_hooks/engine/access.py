@@ -73,6 +73,10 @@ class Access:
         if db.accessed is not None and not self.lfu:
             db.accessed[key] = self._engine.clock.now - seconds * 1000
 
+    def rank(self, db: Database, key: bytes) -> int:
+        """The lower, the sooner the key may go; it rises when the key is used."""
+        return self.frequency(db, key) if self.lfu else (db.accessed or {}).get(key, self._since)
+
     def frequency(self, db: Database, key: bytes) -> int:
         """0 to 255, on a logarithmic scale; one less for each `lfu-decay-time` minutes without use."""
         record = (db.accessed or {}).get(key, self._since // 60_000 << 8 | NEW)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ferrite_hooks.engine")
 
-PER_COMMAND = 32  # keys that one command evicts at most
-PER_CYCLE = 500  # … and the timer, before the loop gets its turn
+PER_COMMAND = 8  # keys that one command evicts at most
+PER_CYCLE = 200  # … and the timer, before the loop gets its turn
 MEASURE_MS = 100
 _SHARE = 100  # measuring takes at most one part in so many of the time
 _GRAIN = 1 << 16  # bytes of growth that are worth another measurement: this many, or a thousandth of the limit
@@ -54,7 +54,7 @@ class Eviction:
         self._since = self._exceeded_ms = 0
         self._timer: Timer | None = None
         self._turn = 0
-        self._candidates: list[Candidate] = []
+        self._candidates: list[tuple[int, int, bytes]] = []  # (-rank, database, key), the best to go last
         self._samples: dict[int, Sample] = {}  # by database
 
     def configure(self) -> None:
@@ -130,7 +130,8 @@ class Eviction:
     # -- evicting ----------------------------------------------------------------------------------------------------
 
     def _may_evict(self) -> bool:
-        return bool(self._kind) and not (self._engine.loading or self._engine.paused_writes())
+        engine = self._engine
+        return bool(self._kind) and not (engine.loading or engine.busy or engine.paused_writes())
 
     def _evict(self, most: int) -> bool:
         """Evicts until there is room, `most` keys at most. Returns False when there is none and nothing that
@@ -169,20 +170,22 @@ class Eviction:
 
     def _least_used(self, databases: list[Database]) -> Candidate | None:
         """The worst of a fresh sample of each database and of the worst from before."""
-        engine = self._engine
-        wanted = engine.settings["maxmemory-samples"]
-        drawn = [(db, self._draw(db)) for db in databases for _ in range(wanted)]
-        known = [(db, key) for db, key in self._candidates if key in self._members(db)]
-        found = list(dict.fromkeys([*known, *[(db, key) for db, key in drawn if key is not None]]))
+        engine, candidates = self._engine, self._candidates
         records = engine.access
         assert records is not None  # `configure` has seen to it
-        if self._kind == "lfu":
-            found.sort(key=lambda candidate: -records.frequency(*candidate))
-        else:
-            found.sort(key=lambda candidate: records.idle_ms(*candidate))
-        victim = found.pop() if found else None
-        self._candidates = found[-_POOL:]
-        return victim
+        for db in databases:
+            for _ in range(engine.settings["maxmemory-samples"]):
+                key = self._draw(db)
+                if key is not None:
+                    candidates.append((-records.rank(db, key), db.index, key))
+        candidates.sort()
+        del candidates[:-_POOL]
+        while candidates:
+            negative, index, key = candidates.pop()
+            db = engine.databases[index]
+            if key in self._members(db) and records.rank(db, key) <= -negative:  # else it was used since
+                return db, key
+        return None
 
     def _draw(self, db: Database) -> bytes | None:
         sample = self._samples.get(db.index)
@@ -192,9 +195,10 @@ class Eviction:
 
 
 class Sample:
-    """Random keys of a mapping that goes on changing: a list of them, made again when half of it has gone.
+    """Random keys of a mapping that goes on changing: drawn from a list, which is made again when it has become
+    half as long as the mapping.
 
-    Unlike values.index it costs whoever writes nothing; a key that is new to the mapping is drawn only after
+    Unlike values.index it costs whoever writes nothing. A key that is new to the mapping is drawn only after
     the next making, which is fair to new keys."""
 
     __slots__ = ("_keys",)
@@ -209,11 +213,10 @@ class Sample:
             if 2 * len(keys) < len(members) or not keys:
                 keys = self._keys = list(members)
             slot = int(random() * len(keys))
-            key = keys[slot]
+            key = keys.pop()
+            if slot < len(keys):
+                keys[slot], key = key, keys[slot]
             if key in members:
                 return key
-            last = keys.pop()
-            if slot < len(keys):
-                keys[slot] = last
         keys.clear()
         return None

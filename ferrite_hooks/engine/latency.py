@@ -2,8 +2,8 @@
 
 A series keeps the worst latency of each of the last 160 seconds in which its event took at least
 `latency-monitor-threshold` milliseconds. Events: command, fast-command, expire-cycle, eviction-cycle,
-aof-write, aof-fsync-always. How long each command takes is counted by `call` in powers of two (Command.buckets),
-which costs what counting its calls did.
+aof-write, aof-fsync-always, aof-write-pending-fsync. How long each command takes is counted by `call` in powers
+of two (Command.buckets), which costs what counting its calls did.
 """
 
 from __future__ import annotations

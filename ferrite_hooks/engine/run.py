@@ -75,9 +75,7 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
     """Runs one command: its handler, its statistics, its effects for the journal. Raises ReplyError."""
     engine = s.engine
     before = engine.dirty
-    outer = engine.command
-    engine.command = command
-    engine.session = s
+    outer, engine.command, engine.session = engine.command, command, s
     reply: Reply = None
     started = perf_counter_ns()
     try:
@@ -90,15 +88,14 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
         if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
             command.buckets[nanoseconds.bit_length()] += 1
             command.nanoseconds += nanoseconds
-        override = engine.override
-        if override is not None:
-            engine.override = None
         if engine.dirty != before and not engine.loading:
-            if override is not None:
-                for effect in override:
+            if engine.override is None:
+                if command.writes:
+                    engine.propagate(s.db, argv)
+            else:
+                for effect in engine.override:
                     engine.propagate(s.db, effect)
-            elif command.writes:
-                engine.propagate(s.db, argv)
+        engine.override = None
         if nanoseconds >= engine.observe_ns:
             observe(s, command, argv, nanoseconds, reply)
         engine.command = outer

@@ -1,4 +1,4 @@
-"""Rates for INFO: commands and bytes per second, from samples taken once a second."""
+"""Counters for INFO, and rates: commands and bytes per second, from samples taken once a second."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from ferrite_hooks.engine.command import all_commands
 
 
 class Stats:
-    __slots__ = ("_samples",)
+    __slots__ = ("_samples", "expired_fields")
 
     def __init__(self) -> None:
+        self.expired_fields = 0  # of hashes
         self._samples: deque[tuple[int, int, int, int]] = deque(maxlen=16)
 
     def sample(self, now: int, input_bytes: int, output_bytes: int) -> None:

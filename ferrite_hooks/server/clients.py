@@ -141,7 +141,7 @@ def parse_output_limits(text: str) -> dict[str, tuple[int, int, int]]:
 
 
 def _keep_alive(sock: socket.socket, seconds: int) -> None:
-    """The kernel asks a silent peer after so long, and gives it up after three questions in half that time."""
+    """The kernel asks a silent peer after so long, and gives it up after three questions, half as long again."""
     with suppress(OSError):  # the peer has left already
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         between = max(1, seconds // 6)

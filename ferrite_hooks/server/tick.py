@@ -193,7 +193,8 @@ class Tick:
 
     def _durable(self, frame: Frame, waiting_since: int, error: str) -> None:
         self._unsynced -= 1
-        self.engine.latency.add("aof-fsync-always", perf_counter_ns() - waiting_since)
+        event = "aof-fsync-always" if self.always else "aof-write-pending-fsync"
+        self.engine.latency.add(event, perf_counter_ns() - waiting_since)
         if not error:
             self._release(frame)
             return
@@ -223,7 +224,8 @@ class Tick:
         if data and not connection.closed:
             self.engine.host.output_bytes += len(data)
             connection.transport.write(data)
-        self._after_write(connection)
+        if connection.full or connection.session.close_after_reply:
+            self._after_write(connection)
 
     def _write(self, connection: Connection) -> None:
         out = connection.session.out
@@ -232,7 +234,8 @@ class Tick:
             self.engine.host.output_bytes += len(data)
             connection.transport.write(data)
         out.clear()
-        self._after_write(connection)
+        if connection.full or connection.session.close_after_reply:
+            self._after_write(connection)
 
     def _after_write(self, connection: Connection) -> None:
         if connection.session.close_after_reply and not connection.closed and not connection.session.out:

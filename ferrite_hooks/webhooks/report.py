@@ -72,7 +72,7 @@ def info(manager: Manager, delivery: Delivery) -> dict[str, Any]:
         "oldest_pending_age_ms": delivery.oldest_age_ms(now),
         "dead": len(delivery.dead),
         "circuit": delivery.circuit.state,
-        "disabled_reason": webhook.disabled_reason,
+        "disabled_reason": webhook.disabled_reason or ("its owner was deleted" if delivery.account.held else ""),
     }
 
 

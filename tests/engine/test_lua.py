@@ -81,7 +81,8 @@ ESCAPES = {
 def test_escapes(client: Client, script: str) -> None:
     reply = client("EVAL", script, 0)
     assert reply == b"kept" or reply.text.startswith("ERR "), reply
-    assert client("EVAL", "return {type(redis.call), ('x'):upper(), type(pcall), type(string.rep), type(math.random)}", 0)
+    kinds = "return type(redis.call) .. ('x'):upper() .. type(pcall) .. type(string.rep) .. type(math.random)"
+    assert client("EVAL", kinds, 0) == b"functionXfunctionfunctionfunction"
 
 
 def test_nothing_of_python_can_be_seen(client: Client) -> None:
@@ -157,8 +158,9 @@ def test_deep_and_endless_values(client: Client) -> None:
     assert "stack overflow" in client("EVAL", "local function f() return 1 + f() end return f()", 0).text
 
 
-def test_an_error_of_ours_is_not_the_scripts_to_catch(harness: Harness, client: Client, caplog: pytest.LogCaptureFixture,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_an_error_of_ours_is_not_the_scripts_to_catch(
+    harness: Harness, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ferrite_hooks.engine.command import COMMANDS
 
     def broken(*_: object) -> None:
