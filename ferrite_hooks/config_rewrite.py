@@ -36,6 +36,8 @@ def rewrite(path: Path, values: Mapping[str, Value]) -> None:
                 table = table[section]
             table[last] = plain
     scratch = path.with_name(path.name + ".new")
-    scratch.write_text(tomlkit.dumps(document), "utf-8")
+    scratch.unlink(missing_ok=True)
+    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(tomlkit.dumps(document))  # there may be passwords in it: never readable by others, not for a moment
     os.chmod(scratch, path.stat().st_mode & 0o777)
     os.replace(scratch, path)

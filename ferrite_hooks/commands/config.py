@@ -22,13 +22,18 @@ _FLAGS = "admin noscript loading stale"
 @command("CONFIG GET parameter [parameter ...]", "Parameters whose names match glob patterns.",
          group="server", since="2.0.0", flags=_FLAGS)  # fmt: skip
 def config_get(s: Session, argv: Argv) -> Reply:
+    """Redis shows `requirepass` in clear; here it has to be asked for by its name, so that tools that collect
+    `CONFIG GET *` do not spread it."""
     found: dict[str, str] = {}
     for pattern in argv[2:]:
         matches = glob.compile(pattern, nocase=True)
         for name in [*SETTINGS, *ALIASES]:
             if matches(name.encode()):
                 real = ALIASES.get(name, name)
-                found[name] = show(SETTINGS[real], s.engine.settings[real])
+                if not SETTINGS[real].secret or pattern.lower() == name.encode():
+                    found[name] = show(SETTINGS[real], s.engine.settings[real])
+                else:
+                    found.setdefault(name, "(hidden)" if s.engine.settings[real] else "")
     return found
 
 
@@ -87,7 +92,7 @@ def _read(key: Key, name: str, text: str) -> Any:
 
 
 def show(key: Key, value: Any) -> str:
-    """A value as CONFIG GET prints it; secrets other than Redis's own `requirepass` stay hidden."""
+    """A value as CONFIG GET prints it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

@@ -24,7 +24,7 @@ from ferrite_hooks.webhooks.model import Change, Outcome, Overflow, Request, Sta
 from ferrite_hooks.webhooks.payload import batch_id, delivery_id, event_id, render_batch, render_event, without_bulk
 from ferrite_hooks.webhooks.queue import NEVER, OVERFLOW, Queue
 from ferrite_hooks.webhooks.retry import Ack, Dead, RetryAt, decide, describe
-from ferrite_hooks.webhooks.sign import BATCH, headers_for
+from ferrite_hooks.webhooks.sign import BATCH, headers_for, hide_secrets
 
 if TYPE_CHECKING:
     from ferrite_hooks.webhooks.desk import Note, Timer
@@ -261,7 +261,7 @@ class Delivery:
             decision = Dead(outcome.error)
         status, next_at = _STATUS[type(decision)], decision.at if isinstance(decision, RetryAt) else 0
         error = "" if outcome.delivered else describe(outcome)
-        body = outcome.body[: settings.history_body_bytes]
+        body = hide_secrets(self.webhook, outcome.body)[: settings.history_body_bytes]
         outside.attempt(
             self.webhook.serial, parcel.id, parcel.positions, parcel.events[0].change.key, parcel.attempt,
             status, outcome.status, outcome.latency_ms, error, body, now, next_at,

@@ -151,6 +151,8 @@ _HOP_BY_HOP = frozenset(
     | {"te", "trailer", "transfer-encoding", "upgrade", "expect"}
 )
 _OURS = frozenset({"user-agent", "webhook-id", "webhook-timestamp", *(name.lower() for name in SCHEMES)})
+HIDDEN = b"(hidden)"
+MIN_PART = 4  # bytes of a secret that are looked for
 MAX_HEADER_NAME = 128
 MAX_HEADER_VALUE = 4096
 
@@ -195,6 +197,23 @@ def authorization(kind: str, credentials: str) -> str:
     if not credentials or len(value) > MAX_HEADER_VALUE or any(not " " <= c <= "~" for c in value):
         raise ValueError(f"unusable AUTH {kind.lower()} credentials")
     return value
+
+
+def hide_secrets(webhook: Webhook, body: bytes) -> bytes:
+    """The beginning of a response as it may be kept and shown: an endpoint that echoes its requests must not put our
+    secrets into the history. One that is cut off at the end is hidden, too."""
+    secrets = {webhook.secret, webhook.old_secret, webhook.auth, webhook.auth.partition(" ")[2]}
+    secrets.update(value for _, value in webhook.headers)
+    for secret in sorted(secrets, key=len, reverse=True):
+        raw = secret.encode()
+        if len(raw) < MIN_PART or not body:
+            break  # what is so short is no secret, and would be found in every text
+        body = body.replace(raw, HIDDEN)
+        for size in range(min(len(raw), len(body)), MIN_PART - 1, -1):
+            if body.endswith(raw[:size]):
+                body = body[:-size] + HIDDEN
+                break
+    return body
 
 
 # --- the receiver's side ------------------------------------------------------------------------------------

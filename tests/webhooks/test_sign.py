@@ -22,6 +22,7 @@ from ferrite_hooks.webhooks.sign import (
     check_secret,
     generate_secret,
     headers_for,
+    hide_secrets,
     verified_schemes,
     verify_signature,
 )
@@ -219,3 +220,11 @@ def test_an_unsigned_request_is_refused() -> None:
 def test_signatures_of_other_versions_are_passed_over() -> None:
     mixed = STANDARD_ONLY | {"webhook-signature": f"v1a,AAAA {STANDARD_ONLY['webhook-signature']} v2,x"}
     verify_signature(BODY, mixed, SECRET, now=NOW / 1000)
+
+
+def test_what_an_endpoint_echoes_is_hidden() -> None:
+    hook = replace(HOOK, old_secret="older", auth="Bearer t0ken", headers=(("X-Key", "h1dden"), ("X-Empty", "")))
+    echoed = f"auth: Bearer t0ken, t0ken; key: h1dden; {SECRET}; older; whse".encode()
+    assert hide_secrets(hook, echoed) == b"auth: (hidden), (hidden); key: (hidden); (hidden); (hidden); (hidden)"
+    assert hide_secrets(hook, b"fine, whs") == b"fine, whs"
+    assert hide_secrets(replace(HOOK, secret=""), b"anything") == b"anything"
