@@ -157,7 +157,9 @@ class Receiver:
     random. `on_accept` is "" or "reset" or "hang" (for every connection, before a byte is read); `on_head`
     likewise, once a request's head has arrived and before its body."""
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, *, ssl_context: ssl.SSLContext | None = None, seed: int = 0, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.requests: list[Received] = []
         self.connections = 0  # accepted so far
         self.default = Reply()
@@ -166,7 +168,8 @@ class Receiver:
         self.on_answer: Callable[[Received, Reply], object] = lambda request, reply: None
         self.on_accept = ""
         self.on_head = ""
-        self.port = 0
+        self.host = host  # an address of loopback
+        self.port = port
         self.errors: list[BaseException] = []  # what went wrong in the receiver itself: should stay empty
         self._random = random.Random(seed)
         self._scripts: dict[str, deque[Reply]] = {}
@@ -175,8 +178,8 @@ class Receiver:
         self._clients: dict[asyncio.Task[Any], _Client] = {}
         self._arrived = asyncio.Condition()
 
-    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
-        return f"{'https' if self._ssl else 'http'}://{host}:{self.port}{path}"
+    def url(self, path: str = "/", host: str = "") -> str:
+        return f"{'https' if self._ssl else 'http'}://{host or self.host}:{self.port}{path}"
 
     def script(self, path: str, *replies: Reply) -> None:
         """Answers the next requests to `path` with these, in order; then `default` answers again."""
@@ -198,7 +201,7 @@ class Receiver:
     async def accept(self) -> None:
         """Opens the port: a free one the first time, later the same again."""
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, ssl=self._ssl, limit=1 << 20
+            self._serve, self.host, self.port, ssl=self._ssl, limit=1 << 20
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
