@@ -35,6 +35,7 @@ from ferrite_hooks.server.clients import Clients, parse_output_limits
 from ferrite_hooks.server.connection import Connection
 from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, raise_file_limit, serve, tls_context
 from ferrite_hooks.server.tick import Tick
+from ferrite_hooks.store.files import DISK, Files
 from ferrite_hooks.store.journal import Journal, JournalError
 from ferrite_hooks.store.snapshot import SnapshotDamaged
 from ferrite_hooks.version import __version__
@@ -54,8 +55,15 @@ class StartError(Exception):
 class App:
     """One server. `await start()`, then `await stopped()`; `stop()` may be called at any time."""
 
-    def __init__(self, config: Config, config_path: Path | None = None, overrides: dict[str, object] | None = None):
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None = None,
+        overrides: dict[str, object] | None = None,
+        files: Files = DISK,
+    ) -> None:
         self.config = config
+        self.files = files
         self.config_path = config_path
         self.overrides = overrides or {}
         self.clock = Clock()
@@ -91,7 +99,7 @@ class App:
             if self.outlet is not None:
                 self.outlet.check_tls()
             self._bind()
-            self.journal = open_journal(self.config)
+            self.journal = open_journal(self.config, self.files)
         except (ListenError, JournalError, SnapshotDamaged, ValueError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
@@ -172,7 +180,7 @@ class App:
         engine, outlet = self.engine, self.outlet
         started = time.perf_counter()
         path = snapshot_path(self.config)
-        keeper = self.keeper = Keeper(engine, self.tick, outlet, self.journal, path)
+        keeper = self.keeper = Keeper(engine, self.tick, outlet, self.journal, path, self.files)
         recovery = keeper.recovery = Recovery(engine, path, self.journal, outlet.replay if outlet else _nobody)
         await asyncio.to_thread(recovery.open)
         slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
@@ -194,10 +202,10 @@ class App:
         keeper.loaded(recovery)
         keys = sum(len(db.data) for db in engine.databases)
         seconds = time.perf_counter() - started
-        source = f" of {recovery.imported}" if recovery.imported else ""
+        origin = f" of {recovery.imported}" if recovery.imported else ""
         log.info(
-            "loaded %d keys from %d of the snapshot%s and %d journal frames in %.3f s",
-            keys, recovery.keys_loaded, source, recovery.frames, seconds,
+            "loaded %d keys in %.3f s: %d from the snapshot%s, then %d journal frames",
+            keys, seconds, recovery.keys_loaded, origin, recovery.frames,
         )  # fmt: skip
 
     async def _start_web(self) -> None:
@@ -268,7 +276,8 @@ class App:
     def _sweep(self) -> None:
         self.clock.tick()
         self.clients.sweep()
-        self.engine.stats.sample(self.clock.now)
+        host = self.engine.host
+        self.engine.stats.sample(self.clock.now, host.input_bytes, host.output_bytes)
         self.keeper.sweep()
         if not self._stopping.is_set():
             self.loop.call_later(SWEEP_SECONDS, self._sweep)

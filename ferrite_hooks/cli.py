@@ -1,4 +1,5 @@
-"""The command line: `ferrite-hooks` runs the server, its subcommands are small tools for receivers.
+"""The command line: `ferrite-hooks` runs the server, its subcommands are small tools for receivers and for
+data directories.
 
 Every server flag is a key of the configuration and overrides it.
 """
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ferrite_hooks import listen
+from ferrite_hooks import listen, tools
 from ferrite_hooks.config import Config, ConfigError, load
 from ferrite_hooks.version import REDIS_VERSION, __version__
 
@@ -34,12 +35,21 @@ _FLAGS = (
     ("--fsync", "journal.fsync", "W", "always, everysec or no"),
 )  # fmt: skip
 
+# subcommand -> its arguments, and what it does
+_TOOLS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]] = {
+    "listen": (listen.add_arguments, listen.run),
+    "verify": (listen.add_verify_arguments, listen.run_verify),
+    "check": (tools.add_check_arguments, tools.run_check),
+    "backup": (tools.add_backup_arguments, tools.run_backup),
+}
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ferrite-hooks",
         description="A Redis-protocol server whose data changes are delivered as webhooks.",
-        epilog="Tools: `ferrite-hooks listen` receives and checks webhooks, `ferrite-hooks verify` checks one body.",
+        epilog="Tools: `ferrite-hooks listen` receives and checks webhooks, `verify` checks one body,\n"
+        "`check` looks for damage in a data directory, `backup` copies one.",
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ferrite-hooks {__version__} (Redis {REDIS_VERSION})")
@@ -72,14 +82,11 @@ def _overrides(args: argparse.Namespace) -> dict[str, object]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. Returns the exit code: 0 all is well, 1 cannot start, 2 wrong usage or configuration."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["listen"]:
-        parser = argparse.ArgumentParser(prog="ferrite-hooks listen")
-        listen.add_arguments(parser)
-        return listen.run(parser.parse_args(words[1:]))
-    if words[:1] == ["verify"]:
-        parser = argparse.ArgumentParser(prog="ferrite-hooks verify")
-        listen.add_verify_arguments(parser)
-        return listen.run_verify(parser.parse_args(words[1:]))
+    if words and words[0] in _TOOLS:
+        add_arguments, run = _TOOLS[words[0]]
+        parser = argparse.ArgumentParser(prog=f"ferrite-hooks {words[0]}")
+        add_arguments(parser)
+        return run(parser.parse_args(words[1:]))
     args = _parser().parse_args(words)
     try:
         overrides = _overrides(args)

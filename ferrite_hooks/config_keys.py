@@ -175,7 +175,13 @@ class Server:
         live=True,
         check=_buffer_limits_error,
     )
-    maxmemory: int = _key(0, "Most memory for data, 0 = no limit", redis="maxmemory", live=True, **_BYTES)
+    maxmemory: int = _key(
+        0,
+        "Most memory in use by the whole process, which starts with some 40 MB; 0 = no limit",
+        redis="maxmemory",
+        live=True,
+        **_BYTES,
+    )
     maxmemory_policy: str = _key(
         "noeviction",
         "What goes when memory is full",
@@ -358,7 +364,6 @@ class Delivery:
     jitter: float = _key(0.2, "Random part of each delay, 0.2 = ±20 %", live=True, low=0, high=1)
     concurrency: int = _key(16, "Requests in flight of one webhook", live=True, low=1, high=1000)
     max_connections: int = _key(512, "Requests in flight of all webhooks", low=1)
-    sender_processes: int = _key(1, "Processes that send requests, 0 = the server's own", low=0, high=64)
     circuit_failures: int = _key(5, "Failures in a row that open a webhook's circuit", live=True, low=1)
     disable_after_ms: int = _key(
         5 * DAY_MS, "A webhook that has only failed for this long is disabled, 0 = never", live=True, **_MS

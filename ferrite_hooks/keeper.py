@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.engine.libraries import libraries
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.outlet import Outlet
 from ferrite_hooks.recovery import Recovery
@@ -174,6 +175,7 @@ class Keeper:
             recovery.open()
             for db in engine.databases:
                 db.clear()
+            libraries(engine).clear()
             for _ in recovery.steps():
                 pass
         except (JournalError, SnapshotDamaged, OSError) as error:
@@ -249,6 +251,8 @@ class Keeper:
         tally = self.rewrites if self._compacting else self.saves
         try:
             await self._synced()
+            while self.engine.busy:  # a script is suspended halfway
+                await asyncio.sleep(0.05)
             mark, dirty = self._mark(), self.engine.dirty
             target = await self._written(mark)
             await asyncio.to_thread(snapshot.publish, target, self.path, self.files)
@@ -281,10 +285,11 @@ class Keeper:
     def _mark(self) -> Mark:
         """Brings the journal up to what the memory has, durably; from here to the copy nothing may run in between.
 
-        Raises JournalError when the disk refuses, and inside of a transaction, which must stay in one frame.
+        Raises JournalError when the disk refuses, and inside of a transaction or a script, whose changes must stay in
+        one frame.
         """
-        if self.engine.transaction:
-            raise JournalError("not inside of a transaction")
+        if self.engine.transaction or self.engine.busy:
+            raise JournalError("not inside of a transaction or a script")
         for _ in range(10):  # telling the webhooks of changes may make notes of its own
             if self.outlet is not None:
                 self.outlet.manager.desk.flush()
@@ -304,7 +309,8 @@ class Keeper:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         state: State = ((), self.outlet.manager.state() if self.outlet is not None else ())
         databases = [(db.index, db.data, db.expires) for db in self.engine.databases]
-        return snapshot.write(target, mark, databases, state, self.engine.host.functions(), files)
+        sources = libraries(self.engine).sources()
+        return snapshot.write(target, mark, databases, state, sources, files)
 
     async def _written(self, mark: Mark) -> Path:
         """Forks and waits for the child. Raises OSError."""

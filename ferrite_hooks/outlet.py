@@ -122,11 +122,9 @@ class Outlet:
         if self.history is not None:
             self.history.max_rows = self._config.queue.history_rows
             self.history.max_age_ms = self._config.queue.history_ms
-        stale = (
-            before.security != self._config.security
-            or before.delivery.max_response_bytes != self._config.delivery.max_response_bytes
-        )
-        if stale and self._sender is not None:
+        if self._sender is not None:
+            self._sender.max_response_bytes = self._config.delivery.max_response_bytes
+        if before.security != self._config.security and self._sender is not None:
             old, self._sender = self._sender, None  # the next request makes a new one, by the new rules
             self._tick.loop.create_task(old.close(self._config.delivery.shutdown_ms / 1000))
 
@@ -147,9 +145,11 @@ class Outlet:
         if self._sender is None:
             delivery = self._config.delivery
             self._sender = Sender(
-                _rules(self._config), self._tls(),
-                max_connections=delivery.max_connections, read_limit=delivery.max_response_bytes,
-            )  # fmt: skip
+                _rules(self._config),
+                self._tls(),
+                max_connections=delivery.max_connections,
+                max_response_bytes=delivery.max_response_bytes,
+            )
         return await self._sender.post(request)
 
     def _tls(self) -> Tls:

@@ -20,7 +20,9 @@ from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.run import call
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.store.files import DISK, Files
 from ferrite_hooks.store.journal import Journal
+from ferrite_hooks.store.segments import segment_paths
 from ferrite_hooks.store.snapshot import Mark, SnapshotFile, tidy
 from ferrite_hooks.values.encoding import settle
 
@@ -39,20 +41,21 @@ def snapshot_path(config: Config) -> Path:
     return Path(config.server.dir) / config.snapshot.file
 
 
-def open_journal(config: Config) -> Journal | None:
+def open_journal(config: Config, files: Files = DISK) -> Journal | None:
     """Locks the directory and opens its journal, unless it is switched off. A directory that has a snapshot of
     ours but no journal files goes on from the snapshot. Raises JournalError, SnapshotDamaged, OSError."""
     settings, directory = config.journal, Path(config.server.dir)
     if not settings.enabled:
         return None
     mark = None
-    if snapshot_path(config).exists() and not any(directory.glob("journal-*.log")):
+    if snapshot_path(config).exists() and not segment_paths(directory):
         with SnapshotFile(snapshot_path(config)) as snapshot:
             mark = snapshot.mark
     journal = Journal.open(
         directory,
         fsync=settings.fsync,  # type: ignore[arg-type]  # the configuration has checked it
         segment_bytes=settings.segment_bytes,
+        files=files,
         repair=settings.repair,
         journal_id=mark.journal_id if mark is not None else "",
         first=mark.frame + 1 if mark is not None else 1,

@@ -60,10 +60,28 @@ def redis_port() -> Iterator[int]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def redis_parameters(redis_port: int) -> dict[bytes, bytes]:
+    """What CONFIG GET says of the fresh redis-server."""
+    wire = Oracle(redis_port)
+    try:
+        return parameters(wire)
+    finally:
+        wire.close()
+
+
+def parameters(wire: Oracle) -> dict[bytes, bytes]:
+    words = wire("CONFIG", "GET", "*").split(b"\r\n")[2::2]
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
 @pytest.fixture
-def oracle(redis_port: int) -> Iterator[Oracle]:
+def oracle(redis_port: int, redis_parameters: dict[bytes, bytes]) -> Iterator[Oracle]:
     """A clean redis-server connection: `oracle("SET", "k", "v")` returns the raw reply bytes."""
     connection = Oracle(redis_port)
     connection("FLUSHALL")
+    for name, value in parameters(connection).items():
+        if value != redis_parameters[name]:  # an earlier test has changed it
+            connection("CONFIG", "SET", name, redis_parameters[name])
     yield connection
     connection.close()

@@ -54,8 +54,8 @@ def test_the_example_has_exactly_every_key_with_its_default() -> None:
             assert re.match(r"# \w|# …", before), f"{line} has no line of help"
 
 
-def test_the_seed_s_keys_have_its_names_and_defaults() -> None:
-    seed = {
+def test_documented_keys_have_their_names_and_defaults() -> None:
+    documented = {
         "webhooks.enabled": True,
         "webhooks.max_webhooks": 1000,
         "webhooks.max_batch_size": 100,
@@ -70,7 +70,7 @@ def test_the_seed_s_keys_have_its_names_and_defaults() -> None:
         "webhooks.security.verify_ssl": True,
         "webhooks.security.allowed_hosts": (),
     }
-    assert {name: KEYS[name].default for name in seed} == seed
+    assert {name: KEYS[name].default for name in documented} == documented
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
@@ -246,3 +246,20 @@ def test_output_buffer_limits() -> None:
 def test_a_config_cannot_be_changed_in_place() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         load(None).server.port = 1  # type: ignore[misc]
+
+
+def test_every_key_is_used_somewhere() -> None:
+    """By Redis's name through Engine.settings, or by its section and name through the Config."""
+    package = EXAMPLE.parent / "ferrite_hooks"
+    skipped = {package / "config.py", package / "config_keys.py", package / "config_rewrite.py"}
+    source = "\n".join(file.read_text() for file in package.rglob("*.py") if file not in skipped)
+    source = re.sub(r"ALIASES = \{.*?\n\}", "", source, flags=re.S)
+
+    def used(name: str, redis: str) -> bool:
+        section, _, leaf = name.rpartition(".")
+        owner = section.rpartition(".")[2]
+        by_path = rf"\b({owner}|config|_config|settings)(\(\w*\))?\.{leaf}\b"
+        return bool(re.search(by_path, source)) or f'"{redis or name}"' in source
+
+    unused = {key.name for key in KEYS.values() if not used(key.name, key.redis)}
+    assert unused == set()

@@ -104,12 +104,13 @@ def show(key: Key, value: Any) -> str:
          group="server", since="2.0.0", flags=_FLAGS)  # fmt: skip
 def config_resetstat(s: Session, argv: Argv) -> Reply:
     engine = s.engine
-    engine.hits = engine.misses = engine.expired_keys = engine.error_replies = 0
+    engine.hits = engine.misses = engine.expired_keys = engine.error_replies = engine.eviction.evicted = 0
+    engine.stats.expired_fields = 0
     engine.errors.clear()
     host = engine.host
     host.connections_received = host.rejected_connections = host.input_bytes = host.output_bytes = 0
     for made in all_commands():
-        made.calls = made.usec = made.failed = made.rejected = 0
+        made.reset_statistics()
     return OK
 
 

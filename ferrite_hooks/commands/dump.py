@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ferrite_hooks.commands.common import I64_MAX, integer
+from ferrite_hooks.engine.access import NEW
 from ferrite_hooks.engine.command import Argv, command
 from ferrite_hooks.engine.keyspace import snapshot
 from ferrite_hooks.engine.session import Session
@@ -11,6 +12,7 @@ from ferrite_hooks.resp.reply import OK, Reply
 from ferrite_hooks.store.packed import RdbError
 from ferrite_hooks.store.rdb_read import PayloadError, load_value
 from ferrite_hooks.store.rdb_write import dump_value
+from ferrite_hooks.values.collections import Hash
 from ferrite_hooks.values.encoding import settle
 
 _USE = frozenset([b"IDLETIME", b"FREQ"])  # of the two only one
@@ -30,13 +32,13 @@ def dump(s: Session, argv: Argv) -> Reply:
     return dump_value(value)
 
 
-def _options(argv: Argv) -> set[bytes]:
-    """REPLACE, ABSTTL; what is said of the key's use is checked and then left, as use is not tracked."""
-    found: set[bytes] = set()
+def _options(argv: Argv) -> dict[bytes, int]:
+    """REPLACE and ABSTTL, and what IDLETIME or FREQ say of the key's use."""
+    found: dict[bytes, int] = {}
     i = 4
     while i < len(argv):
-        word = argv[i].upper()
-        if word in _USE and i + 1 < len(argv) and found.isdisjoint(_USE - {word}):
+        word, number = argv[i].upper(), 0
+        if word in _USE and i + 1 < len(argv) and found.keys().isdisjoint(_USE - {word}):
             i += 1
             number = integer(argv[i])
             if word == b"IDLETIME" and number < 0:
@@ -45,7 +47,7 @@ def _options(argv: Argv) -> set[bytes]:
                 raise ReplyError("ERR Invalid FREQ value, must be >= 0 and <= 255")
         elif word not in (b"REPLACE", b"ABSTTL"):
             raise ReplyError(SYNTAX)
-        found.add(word)
+        found[word] = number
         i += 1
     return found
 
@@ -80,5 +82,20 @@ def restore(s: Session, argv: Argv) -> Reply:
         return OK
     settle(value, engine.settings)
     db.put(key, value, "restore", expire_at=when, new=snapshot(value) if db.observed else None)
+    if type(value) is Hash:
+        db.note_fields(key, value)
+    if engine.access is not None:
+        engine.access.set_idle(db, key, options.get(b"IDLETIME", 0))
+        engine.access.set_frequency(db, key, options.get(b"FREQ", NEW))
     engine.effect(b"RESTORE", key, b"%d" % when, argv[3], b"REPLACE", b"ABSTTL")
     return OK
+
+
+@command(
+    "RESTORE-ASKING key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+    "RESTORE, as nodes of a cluster say it to each other.",
+    group="server", since="3.0.0", flags="write denyoom asking dangerous", acl="keyspace",
+    keys="OW update @1", events="restore del", complexity="as RESTORE",
+)  # fmt: skip
+def restore_asking(s: Session, argv: Argv) -> Reply:
+    return restore(s, argv)

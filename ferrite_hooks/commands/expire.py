@@ -29,8 +29,8 @@ def _conditions(argv: Argv) -> set[bytes]:
     return found
 
 
-def _holds(conditions: set[bytes], current: int | None, when: int) -> bool:
-    """Whether a key that now expires at `current` (None: never) may get the deadline `when`."""
+def holds(conditions: set[bytes], current: int | None, when: int) -> bool:
+    """Whether what now expires at `current` (None: never) may get the deadline `when`."""
     if current is None:
         return conditions.isdisjoint((b"XX", b"GT"))
     if b"NX" in conditions:
@@ -45,7 +45,7 @@ def _expire(s: Session, argv: Argv, name: str, unit: int, base: int) -> Reply:
     if not I64_MIN <= when <= I64_MAX - base:
         raise ReplyError(invalid_expire(name))
     when += base
-    if db.find(key) is None or (conditions and not _holds(conditions, db.expires.get(key), when)):
+    if db.find(key) is None or (conditions and not holds(conditions, db.expires.get(key), when)):
         return 0
     if when <= engine.clock.now and not engine.loading:
         db.drop(key)

@@ -23,7 +23,7 @@ _ALL = "request_policy:all_shards response_policy:all_succeeded"
 
 def _call(s: Session, argv: Argv, read_only: bool) -> Reply:
     show(s, argv)
-    function = libraries(s.engine).functions.get(argv[1])
+    function = libraries(s.engine).functions.get(argv[1].lower())
     if function is None:
         raise ReplyError("ERR Function not found")
     keys, args = divide(argv, "ERR Bad number of keys provided")

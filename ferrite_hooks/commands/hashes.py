@@ -6,6 +6,7 @@ fields that it removed with their last values.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 
 from ferrite_hooks.commands.common import (
@@ -20,6 +21,7 @@ from ferrite_hooks.commands.common import (
 )
 from ferrite_hooks.commands.scan import scan_cursor, scan_options, scan_page
 from ferrite_hooks.engine.command import Argv, command
+from ferrite_hooks.engine.keyspace import Database
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import NAN_OR_INFINITY, OUT_OF_RANGE, OVERFLOW, SYNTAX, ReplyError, wrong_arity
 from ferrite_hooks.resp.reply import OK, Reply
@@ -27,23 +29,48 @@ from ferrite_hooks.values.collections import Hash, index_of, random_member
 from ferrite_hooks.values.encoding import grow_hash, is_compact
 
 
-def _set(s: Session, key: bytes, value: Hash | None, pairs: list[bytes], event: str) -> int:
-    """Sets fields of `value`, which is what `key` holds, and commits. Returns how many were new."""
+def set_fields(
+    s: Session, key: bytes, value: Hash | None, pairs: list[bytes], event: str, keep_ttl: bool = False
+) -> int:
+    """Sets fields of `value`, which is what `key` holds, and commits. Returns how many were new. A field that is
+    set lives for ever, unless it keeps its time to live."""
     db = s.db
     if value is None:
         value = Hash()
-    fields = pairs[::2]
     before = len(value)
-    old = [part for field in fields for part in (field, value.get(field))] if db.observed and before else None
+    old = None
+    if db.observed and before:
+        old = [part for field in pairs[::2] for part in (field, value.get(field))]
     if value.index is not None:
-        for field in dict.fromkeys(fields):
+        for field in dict.fromkeys(pairs[::2]):
             if field not in value:
                 value.index.add(field)
-    value.update(zip(fields, pairs[1::2], strict=True))
+    if value.times and not keep_ttl:
+        for field in pairs[::2]:
+            value.times.drop(field)
+    if len(pairs) == 2:
+        value[pairs[0]] = pairs[1]
+    else:
+        value.update(zip(pairs[::2], pairs[1::2], strict=True))
     if not value.big:
         grow_hash(value, pairs, s.engine.settings)
     db.commit(key, value, event, ("hash", pairs), ("hash", old) if old else None)
     return len(value) - before
+
+
+def delete_fields(db: Database, key: bytes, value: Hash, fields: Iterable[bytes]) -> int:
+    """Removes those fields of `value`, which is what `key` holds, that there are, and commits. Returns how many
+    there were."""
+    gone = [part for field in fields if field in value for part in (field, value.pop(field))]
+    if gone:
+        if value.index is not None:
+            for field in gone[::2]:
+                value.index.discard(field)
+        if value.times:
+            for field in gone[::2]:
+                value.times.drop(field)
+        db.commit(key, value, "hdel", old=("hash", gone))
+    return len(gone) // 2
 
 
 @command(
@@ -54,7 +81,7 @@ def _set(s: Session, key: bytes, value: Hash | None, pairs: list[bytes], event: 
 def hset(s: Session, argv: Argv) -> Reply:
     if len(argv) % 2:
         raise ReplyError(wrong_arity("hset"))
-    return _set(s, argv[1], s.db.edit(argv[1], Hash), argv[2:], "hset")
+    return set_fields(s, argv[1], s.db.edit(argv[1], Hash), argv[2:], "hset")
 
 
 @command(
@@ -65,7 +92,7 @@ def hset(s: Session, argv: Argv) -> Reply:
 def hmset(s: Session, argv: Argv) -> Reply:
     if len(argv) % 2:
         raise ReplyError(wrong_arity("hmset"))
-    _set(s, argv[1], s.db.edit(argv[1], Hash), argv[2:], "hset")
+    set_fields(s, argv[1], s.db.edit(argv[1], Hash), argv[2:], "hset")
     return OK
 
 
@@ -77,7 +104,7 @@ def hsetnx(s: Session, argv: Argv) -> Reply:
     value = s.db.edit(argv[1], Hash)
     if value is not None and argv[2] in value:
         return 0
-    return _set(s, argv[1], value, argv[2:], "hset")
+    return set_fields(s, argv[1], value, argv[2:], "hset")
 
 
 @command(
@@ -165,13 +192,7 @@ def hdel(s: Session, argv: Argv) -> Reply:
     value = db.edit(key, Hash)
     if value is None:
         return 0
-    gone = [part for field in argv[2:] if field in value for part in (field, value.pop(field))]
-    if gone:
-        if value.index is not None:
-            for field in gone[::2]:
-                value.index.discard(field)
-        db.commit(key, value, "hdel", old=("hash", gone))
-    return len(gone) // 2
+    return delete_fields(db, key, value, argv[2:])
 
 
 @command(
@@ -186,7 +207,7 @@ def hincrby(s: Session, argv: Argv) -> Reply:
     total = integer(current, "ERR hash value is not an integer") + increment
     if not I64_MIN <= total <= I64_MAX:
         raise ReplyError(OVERFLOW)
-    _set(s, argv[1], value, [argv[2], b"%d" % total], "hincrby")
+    set_fields(s, argv[1], value, [argv[2], b"%d" % total], "hincrby", keep_ttl=True)
     return total
 
 
@@ -202,8 +223,12 @@ def hincrbyfloat(s: Session, argv: Argv) -> Reply:
     value = s.db.edit(argv[1], Hash)
     current = b"0" if value is None else value.get(argv[2], b"0")
     total = add_long_doubles(long_double(current, "ERR hash value is not a float"), increment)
-    _set(s, argv[1], value, [argv[2], total], "hincrbyfloat")
-    s.engine.effect(b"HSET", argv[1], argv[2], total)  # the sum, not the arithmetic, is what a replay must repeat
+    set_fields(s, argv[1], value, [argv[2], total], "hincrbyfloat", keep_ttl=True)
+    # the sum, not the arithmetic, is what a replay must repeat
+    if value is not None and value.times:
+        s.engine.effect(b"HSETEX", argv[1], b"KEEPTTL", b"FIELDS", b"1", argv[2], total)
+    else:
+        s.engine.effect(b"HSET", argv[1], argv[2], total)
     return total
 
 

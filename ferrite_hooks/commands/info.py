@@ -15,7 +15,10 @@ from typing import Any
 
 from ferrite_hooks.engine.command import Argv, all_commands, command
 from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.engine.latency import percentile
+from ferrite_hooks.engine.libraries import libraries
 from ferrite_hooks.engine.memory import resident_bytes
+from ferrite_hooks.engine.scripts import Scripts
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.stats import total_calls
 from ferrite_hooks.resp.reply import Reply, Verbatim
@@ -83,35 +86,60 @@ def _clients(engine: Engine) -> Fields:
 
 
 def _memory(engine: Engine) -> Fields:
-    used, limit = resident_bytes(), engine.settings["maxmemory"]
-    peak = max(used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    meter, limit = engine.memory, engine.settings["maxmemory"]
+    used, resident, startup, peak = meter.measure(), resident_bytes(), meter.startup, meter.peak
+    data = max(0, used - startup)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name, size in (("used_memory", used), ("used_memory_rss", used), ("used_memory_peak", peak)):
+    for name, size in (("used_memory", used), ("used_memory_rss", resident), ("used_memory_peak", peak)):
         yield name, size
         yield f"{name}_human", human(size)
     yield "used_memory_peak_perc", f"{used / peak * 100:.2f}%"
-    yield "used_memory_overhead", 0
-    yield "used_memory_startup", 0
-    yield "used_memory_dataset", used
-    yield "used_memory_dataset_perc", "100.00%"
+    yield "used_memory_overhead", startup
+    yield "used_memory_startup", startup
+    yield "used_memory_dataset", data
+    yield "used_memory_dataset_perc", f"{data / used * 100:.2f}%"
+    yield "allocator_allocated", used
+    yield "allocator_active", resident
+    yield "allocator_resident", resident
     yield "total_system_memory", total
     yield "total_system_memory_human", human(total)
-    yield "used_memory_lua", 0
-    yield "used_memory_lua_human", "0B"
+    yield from _scripting_memory(engine)
     yield "maxmemory", limit
     yield "maxmemory_human", human(limit)
     yield "maxmemory_policy", engine.settings["maxmemory-policy"]
-    yield "allocator_frag_ratio", "1.00"
-    yield "mem_fragmentation_ratio", "1.00"
-    yield "mem_fragmentation_bytes", 0
+    for kind in ("allocator_frag", "allocator_rss", "rss_overhead", "mem_fragmentation"):
+        whole = kind in ("allocator_frag", "mem_fragmentation")  # nothing tells its parts apart
+        yield f"{kind}_ratio", f"{resident / used if whole else 1:.2f}"
+        yield f"{kind}_bytes", resident - used if whole else 0
     yield "mem_not_counted_for_evict", 0
-    yield "mem_clients_slaves", 0
+    for name in ("mem_replication_backlog", "mem_total_replication_buffers", "mem_cluster_links", "mem_clients_slaves"):
+        yield name, 0  # no replicas, no cluster
     yield "mem_clients_normal", sum(s.transport_info().get("obuf", 0) for s in engine.sessions.values())
     yield "mem_aof_buffer", 0
     yield "mem_allocator", "python"
     yield "active_defrag_running", 0
     yield "lazyfree_pending_objects", 0
     yield "lazyfreed_objects", 0
+
+
+def _scripting_memory(engine: Engine) -> Fields:
+    scripting: Scripts | None = engine.extensions.get("scripting")
+    held = libraries(engine)
+    used = scripting.lua.used() if scripting is not None else 0
+    cached = scripting.cache if scripting is not None else {}
+    sources = sum(len(script.source) for script in cached.values())
+    functions = sum(map(len, held.sources()))
+    yield from (
+        ("used_memory_vm_eval", used), ("used_memory_lua", used), ("used_memory_scripts_eval", sources),
+        ("used_memory_vm_functions", 0), ("used_memory_vm_total", used), ("used_memory_functions", functions),
+        ("used_memory_scripts", sources + functions),
+    )  # fmt: skip
+    yield "used_memory_lua_human", human(used)
+    yield "used_memory_vm_total_human", human(used)
+    yield "used_memory_scripts_human", human(sources + functions)
+    yield "number_of_cached_scripts", len(cached)
+    yield "number_of_functions", len(held.functions)
+    yield "number_of_libraries", len(held.by_name)
 
 
 def _persistence(engine: Engine) -> Fields:
@@ -122,22 +150,29 @@ def _persistence(engine: Engine) -> Fields:
 
 def _stats(engine: Engine) -> Fields:
     host, pubsub = engine.host, engine.pubsub
+    commands, bytes_in, bytes_out = engine.stats.per_second
+    exceeded, exceeded_now = engine.eviction.exceeded_ms
     yield "total_connections_received", host.connections_received
     yield "total_commands_processed", total_calls()
-    yield "instantaneous_ops_per_sec", engine.stats.per_second
+    yield "instantaneous_ops_per_sec", int(commands)
     yield "total_net_input_bytes", host.input_bytes
     yield "total_net_output_bytes", host.output_bytes
-    yield "instantaneous_input_kbps", "0.00"
-    yield "instantaneous_output_kbps", "0.00"
+    yield "instantaneous_input_kbps", f"{bytes_in / 1024:.2f}"
+    yield "instantaneous_output_kbps", f"{bytes_out / 1024:.2f}"
+    yield "total_net_repl_input_bytes", 0
+    yield "total_net_repl_output_bytes", 0
     yield "rejected_connections", host.rejected_connections
     yield "sync_full", 0
     yield "sync_partial_ok", 0
     yield "sync_partial_err", 0
     yield "expired_keys", engine.expired_keys
+    yield "expired_subkeys", engine.stats.expired_fields
     yield "expired_stale_perc", "0.00"
     yield "expired_time_cap_reached_count", 0
-    yield "evicted_keys", 0
+    yield "evicted_keys", engine.eviction.evicted
     yield "evicted_clients", 0
+    yield "total_eviction_exceeded_time", exceeded
+    yield "current_eviction_exceeded_time", exceeded_now
     yield "keyspace_hits", engine.hits
     yield "keyspace_misses", engine.misses
     yield "pubsub_channels", len(pubsub.channels)
@@ -147,6 +182,8 @@ def _stats(engine: Engine) -> Fields:
     yield "total_forks", host.forks
     yield "migrate_cached_sockets", 0
     yield "slave_expires_tracked_keys", 0
+    yield "total_active_defrag_time", 0
+    yield "current_active_defrag_time", 0
     yield "active_defrag_hits", 0
     yield "active_defrag_misses", 0
     yield "active_defrag_key_hits", 0
@@ -193,11 +230,21 @@ def _modules(engine: Engine) -> Fields:
 def _commandstats(engine: Engine) -> Fields:
     for made in all_commands():
         if made.calls or made.rejected:
-            each = made.usec / made.calls if made.calls else 0.0
+            microseconds = made.nanoseconds / 1000
+            each = microseconds / made.calls if made.calls else 0.0
             yield f"cmdstat_{made.name}", (
-                f"calls={made.calls},usec={made.usec},usec_per_call={each:.2f},"
+                f"calls={made.calls},usec={microseconds:.0f},usec_per_call={each:.2f},"
                 f"rejected_calls={made.rejected},failed_calls={made.failed}"
             )
+
+
+def _latencystats(engine: Engine) -> Fields:
+    if engine.settings["latency-tracking"]:
+        wanted = [float(text) for text in engine.settings["latency-tracking-info-percentiles"].split()]
+        for made in all_commands():
+            if made.calls:
+                shown = [f"p{percent:.10g}={percentile(made.buckets, percent):.3f}" for percent in wanted]
+                yield f"latency_percentiles_usec_{made.name}", ",".join(shown)
 
 
 def _errorstats(engine: Engine) -> Fields:
@@ -229,10 +276,11 @@ SECTIONS: dict[str, Callable[[Engine], Fields]] = {
     "Modules": _modules,
     "Commandstats": _commandstats,
     "Errorstats": _errorstats,
+    "Latencystats": _latencystats,
     "Cluster": _cluster,
     "Keyspace": _keyspace,
 }
-_NOT_DEFAULT = {"Commandstats"}
+_NOT_DEFAULT = {"Commandstats", "Latencystats"}
 
 
 def render(engine: Engine, wanted: set[str]) -> str:

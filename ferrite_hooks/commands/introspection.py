@@ -73,7 +73,7 @@ def command_docs(s: Session, argv: Argv) -> Reply:
          tips="nondeterministic_output_order")  # fmt: skip
 def command_list(s: Session, argv: Argv) -> Reply:
     if len(argv) == 2:
-        return [made.name for made in _top()]
+        return [made.name for made in all_commands()]
     if len(argv) != 5 or argv[2].upper() != b"FILTERBY":
         raise ReplyError(SYNTAX)
     kind, value = argv[3].upper(), argv[4]

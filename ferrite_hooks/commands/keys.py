@@ -9,6 +9,7 @@ from ferrite_hooks.engine.keyspace import TYPE_NAMES, Database, Value, snapshot
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import DB_OUT_OF_RANGE, NO_SUCH_KEY, SAME_OBJECT, SYNTAX, ReplyError
 from ferrite_hooks.resp.reply import OK, Reply, Simple
+from ferrite_hooks.values.collections import Hash
 from ferrite_hooks.values.raw import Raw
 
 _I32_MIN, _I32_MAX = -(2**31), 2**31 - 1
@@ -171,6 +172,8 @@ def copy(s: Session, argv: Argv) -> Reply:
     twin = _copy_of(value)
     shown = snapshot(twin) if target.observed else None
     target.put(destination, twin, "copy_to", expire_at=s.db.expires.get(source, 0), new=shown)
+    if type(twin) is Hash:
+        target.note_fields(destination, twin)
     return 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ferrite_hooks.commands.common import help_lines, integer
 from ferrite_hooks.engine.command import Argv, command, container
-from ferrite_hooks.engine.memory import resident_bytes, value_bytes
+from ferrite_hooks.engine.memory import entry_bytes, resident_bytes
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import SYNTAX, ReplyError
 from ferrite_hooks.resp.reply import OK, Pairs, Reply, Verbatim
@@ -26,19 +26,24 @@ def memory_usage(s: Session, argv: Argv) -> Reply:
     value = s.db.find(argv[2])
     if value is None:
         return None
-    return len(argv[2]) + 33 + 104 + value_bytes(value, samples)  # bytes object, dict entry
+    return entry_bytes(argv[2], value, samples)
 
 
 @command("MEMORY STATS", "Figures about the process's memory.",
          group="server", since="4.0.0", tips=_ALL_SHARDS)  # fmt: skip
 def memory_stats(s: Session, argv: Argv) -> Reply:
     keys = sum(len(db.data) for db in s.engine.databases)
-    used = resident_bytes()
+    meter = s.engine.memory
+    used = meter.measure()
+    data = max(0, used - meter.startup)
+    resident = resident_bytes()
+    clients = sum(session.transport_info().get("obuf", 0) for session in s.engine.sessions.values())
     return Pairs([
-        "peak.allocated", used, "total.allocated", used, "startup.allocated", 0, "replication.backlog", 0,
-        "clients.slaves", 0, "clients.normal", 0, "aof.buffer", 0, "keys.count", keys,
-        "keys.bytes-per-key", used // max(1, keys), "dataset.bytes", used, "dataset.percentage", 100.0,
-        "peak.percentage", 100.0, "fragmentation", 1.0,
+        "peak.allocated", meter.peak, "total.allocated", used, "startup.allocated", meter.startup,
+        "replication.backlog", 0, "clients.slaves", 0, "clients.normal", clients, "aof.buffer", 0,
+        "overhead.total", meter.startup, "keys.count", keys, "keys.bytes-per-key", data // max(1, keys),
+        "dataset.bytes", data, "dataset.percentage", data / used * 100, "peak.percentage", used / meter.peak * 100,
+        "fragmentation", resident / used, "fragmentation.bytes", resident - used,
     ])  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ferrite_hooks.commands.common import help_lines
+from ferrite_hooks.engine.access import Access, keep
 from ferrite_hooks.engine.command import Argv, command, container
+from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import Reply
@@ -14,7 +16,6 @@ _SWITCHING = (
 )
 _LFU = "ERR An LFU maxmemory policy is selected, idle time not tracked." + _SWITCHING
 _NO_LFU = "ERR An LFU maxmemory policy is not selected, access frequency not tracked." + _SWITCHING
-_NO_TRACKING = "ERR The use of keys is not tracked"
 
 container("OBJECT", "What a value looks like from inside.", group="generic", since="2.2.3")
 
@@ -37,18 +38,23 @@ def object_encoding(s: Session, argv: Argv) -> Reply:
 def object_freq(s: Session, argv: Argv) -> Reply:
     if s.db.find(argv[2]) is None:
         return None
-    raise ReplyError(_NO_TRACKING if _is_lfu(s) else _NO_LFU)
+    records = s.engine.access
+    if records is None or not records.lfu:
+        raise ReplyError(_NO_LFU)
+    return records.frequency(s.db, argv[2])
 
 
 @command(
-    "OBJECT IDLETIME key", "The seconds since the key was last used; not with an LFU maxmemory policy.",
+    "OBJECT IDLETIME key",
+    "The seconds since the key was last used, counted from the first time that anyone asks; not with an LFU maxmemory"
+    " policy.",
     group="generic", since="2.2.3", flags="readonly", keys="RO @2", tips="nondeterministic_output",
     complexity="O(1)",
 )  # fmt: skip
 def object_idletime(s: Session, argv: Argv) -> Reply:
     if s.db.find(argv[2]) is None:
         return None
-    raise ReplyError(_LFU if _is_lfu(s) else _NO_TRACKING)
+    return idle_records(s.engine).idle_ms(s.db, argv[2]) // 1000
 
 
 @command(
@@ -68,5 +74,12 @@ def object_help(s: Session, argv: Argv) -> Reply:
     return help_lines("OBJECT")
 
 
-def _is_lfu(s: Session) -> bool:
-    return str(s.engine.settings["maxmemory-policy"]).endswith("lfu")
+def idle_records(engine: Engine) -> Access:
+    """The records of when keys were used; they begin now if nobody has needed them yet. Raises ReplyError."""
+    if engine.access is None:
+        engine.eviction.asked_idle = True
+        keep(engine, "lru")
+    records = engine.access
+    if records is None or records.lfu:
+        raise ReplyError(_LFU)
+    return records

@@ -11,6 +11,7 @@ declaration that contradicts itself.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -92,9 +93,10 @@ class Command:
     """A declared command or subcommand, with its running statistics."""
 
     __slots__ = (
-        "acl", "allowed", "arguments", "arity", "calls", "complexity", "denies_oom", "events", "failed",
-        "flags", "getkeys", "group", "handler", "id", "keys", "max_words", "min_words", "name", "parent",
-        "plain", "rejected", "secret", "since", "subcommands", "summary", "syntax", "tips", "usec", "writes",
+        "acl", "allowed", "arguments", "arity", "buckets", "complexity", "denies_oom", "events", "failed",
+        "flags", "getkeys", "group", "handler", "id", "keys", "max_words", "min_words", "name", "nanoseconds",
+        "parent", "plain", "rejected", "secret", "since", "subcommands", "summary", "syntax", "tips", "title",
+        "writes",
     )  # fmt: skip
 
     def __init__(self, syntax: str, handler: Handler | None) -> None:
@@ -102,6 +104,7 @@ class Command:
         self.syntax = syntax
         self.handler: Handler = handler or _container
         self.name = "|".join(words).lower()  # as Redis prints it: "get", "client|list"
+        self.title = " ".join(words).upper()  # as webhooks show it: "GET", "CLIENT LIST"
         self.parent = words[0].lower() if len(words) > 1 else ""
         self.id = 0
         self.arity = arity(words, self.arguments)
@@ -113,8 +116,16 @@ class Command:
         self.keys: tuple[KeySpec, ...] = ()
         self.getkeys: Callable[[Argv], list[int]] | None = None
         self.subcommands: dict[bytes, Command] = {}
-        self.calls = self.usec = self.failed = self.rejected = 0
+        self.reset_statistics()
         self.settle()
+
+    def reset_statistics(self) -> None:
+        self.buckets = [0] * 64  # calls by the bits that their nanoseconds have
+        self.nanoseconds = self.failed = self.rejected = 0
+
+    @property
+    def calls(self) -> int:
+        return sum(self.buckets)
 
     def settle(self) -> None:
         """Derives what the hot path asks for from the declaration."""
@@ -135,6 +146,7 @@ class Command:
         return f"<Command {self.name}>"
 
 
+_ids = itertools.count()
 COMMANDS: dict[bytes, Command] = {}  # upper- and lower-case names: the spellings that clients send
 _SPEC = re.compile(r"(?:@(\d+)(?::(-?\d+)(?::(\d+))?)?(#?)|=([A-Z]+)/(\d+)(?::(-?\d+)(?::(\d+)(?::(\d+))?)?)?)\Z")
 
@@ -245,7 +257,7 @@ def _categories(made: Command, extra: str) -> frozenset[str]:
 
 
 def _add(made: Command) -> None:
-    made.id = sum(1 for _ in all_commands())
+    made.id = next(_ids)
     if made.parent:
         family = COMMANDS[made.parent.encode()].subcommands
         family[made.name.split("|")[1].encode()] = made

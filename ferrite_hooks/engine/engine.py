@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ferrite_hooks.clock import Clock
 from ferrite_hooks.engine.acl import Acl
 from ferrite_hooks.engine.blocking import Wait, serve_ready, unblock
+from ferrite_hooks.engine.eviction import Eviction
 from ferrite_hooks.engine.expiry import Expiry
 from ferrite_hooks.engine.host import Host
 from ferrite_hooks.engine.keyspace import Database
+from ferrite_hooks.engine.latency import Latency
+from ferrite_hooks.engine.memory import Meter
 from ferrite_hooks.engine.pause import resume
 from ferrite_hooks.engine.pubsub import PubSub
 from ferrite_hooks.engine.session import Session
@@ -28,6 +31,7 @@ from ferrite_hooks.engine.transactions import unwatch
 from ferrite_hooks.webhooks.model import Change, Written
 
 if TYPE_CHECKING:
+    from ferrite_hooks.engine.access import Access
     from ferrite_hooks.engine.command import Argv, Command
     from ferrite_hooks.engine.monitor import SlowEntry
     from ferrite_hooks.engine.tracking import Tracking
@@ -37,6 +41,7 @@ Interest = Callable[[int, str, "bytes | None"], tuple[int, ...]]
 
 class Engine:
     __slots__ = (
+        "access",
         "acl",
         "audit",
         "blocked_clients",
@@ -50,6 +55,7 @@ class Engine:
         "effects",
         "error_replies",
         "errors",
+        "eviction",
         "expired_keys",
         "expiry",
         "extensions",
@@ -57,7 +63,9 @@ class Engine:
         "host",
         "interest",
         "last_client_id",
+        "latency",
         "loading",
+        "memory",
         "misses",
         "monitors",
         "notify_flags",
@@ -100,6 +108,7 @@ class Engine:
         self.loading = False
         self.audit: Any = None  # tests: sees every edit and commit
         self.tracking: Tracking | None = None  # the client-side caching table, while anyone uses it
+        self.access: Access | None = None  # when or how often each key was used, while anyone needs it
         self.notify_flags: frozenset[str] = frozenset()
         self.interest: Interest | None = None  # which webhooks want an event; None = there are none
         self.position = 0  # of the last change handed out
@@ -132,9 +141,12 @@ class Engine:
         self.slowlog_id = 0
         self.host = Host()
         self.stats = Stats()
+        self.memory = Meter()
+        self.latency = Latency(self.clock)
         self.acl = Acl(self)
         self.pubsub = PubSub()
         self.expiry = Expiry(self)
+        self.eviction = Eviction(self)
         self.databases = [Database(self, index) for index in range(databases)]
         self.sessions: dict[int, Session] = {}
         self.last_client_id = 0
@@ -170,13 +182,15 @@ class Engine:
             return
         hooks = self.interest(db.index, event, key)
         if event == "rename_from" and isinstance(new, tuple):
-
             hooks = tuple(dict.fromkeys(hooks + self.interest(db.index, event, new[1])))
         if not hooks:
             return
         self.position += 1
-        command = None if self.uncaused else self.command
-        s = self.session if command is not None else None
+        command, s = self.command, self.session
+        if command is None or s is None or self.uncaused:
+            title, client, ip = "", 0, ""
+        else:
+            title, client, ip = command.title, s.id, s.ip
         self.changes.append(
             Change(
                 self.position,
@@ -187,9 +201,9 @@ class Engine:
                 new,
                 old,
                 expire_at,
-                command.name.upper().replace("|", " ") if command is not None else "",
-                s.id if s is not None else 0,
-                s.ip if s is not None else "",
+                title,
+                client,
+                ip,
                 self.transaction,
                 hooks,
             )
@@ -237,7 +251,8 @@ class Engine:
 
     def refresh(self) -> None:
         """Recomputes `special` and `observe_ns`; called after anything that they depend on has changed."""
-        self.observe_ns = 0 if self.monitors or self.tracking is not None else self.slow_ns
+        curious = self.monitors or self.tracking is not None or self.access is not None
+        self.observe_ns = 0 if curious else min(self.slow_ns, self.latency.threshold_ns)
         self.special = bool(
             self.loading
             or self.write_error

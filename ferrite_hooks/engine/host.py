@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from ferrite_hooks.errors import ReplyError
@@ -22,7 +22,7 @@ def _agree(values: dict[str, Any]) -> None:
 class Host:
     __slots__ = (
         "background_save", "build", "check_settings", "compact", "config_file", "connections_received", "fork_usec",
-        "forks", "functions", "input_bytes", "journal", "last_save", "output_bytes", "persistence", "port",
+        "forks", "input_bytes", "journal", "last_save", "output_bytes", "persistence", "port",
         "rejected_connections", "reload", "reload_journal", "rewrite_config", "run_id", "save", "settings_changed",
         "shutdown", "tls_port",
     )  # fmt: skip
@@ -42,7 +42,6 @@ class Host:
         self.forks = self.fork_usec = 0  # how many, and how long the last one took
         self.reload: Callable[[bool], None] = _refuse  # DEBUG RELOAD: save (if True), then load what was saved
         self.reload_journal: Callable[[], None] = _refuse  # DEBUG LOADAOF
-        self.functions: Callable[[], Iterable[bytes]] = tuple  # the sources of function libraries, for snapshots
         # SHUTDOWN: True to save first, False not to, None as configured. Raises ReplyError when saving fails
         self.shutdown: Callable[[bool | None], None] = _refuse
         # CONFIG SET: the first may refuse, the second is told

@@ -39,16 +39,20 @@ SNAPSHOT_MAX = 64  # larger collections are told by type and length when they ar
 class Database:
     """One numbered database of an Engine."""
 
-    __slots__ = ("blocked", "data", "engine", "expires", "index", "keys_index", "observed", "watched")
+    __slots__ = (
+        "accessed", "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "volatile", "watched",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, index: int) -> None:
         self.engine = engine
         self.index = index
         self.data: dict[bytes, Value] = {}
         self.expires: dict[bytes, int] = {}  # unix ms
+        self.volatile: set[bytes] = set()  # all hashes with fields that expire, and some that no longer are
         self.keys_index: Index | None = None  # for SCAN and RANDOMKEY, once one was asked for
         self.watched: dict[bytes, set[Session]] = {}
         self.blocked: dict[bytes, dict[Session, None]] = {}  # in the order they began to wait
+        self.accessed: dict[bytes, int] | None = None  # when or how often keys were used, see access.py
         self.observed = False
 
     # -- reading ---------------------------------------------------------------------------------------------
@@ -57,12 +61,16 @@ class Database:
         """The value of any type, without counting a hit or miss. A key past its time is removed first."""
         if self.expires and key in self.expires and self.engine.expiry.overdue(self, key):
             return None
+        if self.volatile and key in self.volatile:
+            return self.engine.expiry.pruned(self, key)
         return self.data.get(key)
 
     def read(self, key: bytes, kind: type[T]) -> T | None:
         """The value for a reading command, or None; counts a keyspace hit or miss. Raises WRONGTYPE."""
         if self.expires and key in self.expires and self.engine.expiry.overdue(self, key):
             value = None
+        elif self.volatile and key in self.volatile:
+            value = self.engine.expiry.pruned(self, key)
         else:
             value = self.data.get(key)
         if value is None:
@@ -102,11 +110,13 @@ class Database:
         """Sets a whole value, whatever stood there. `expire_at` (unix ms) gives it a time to live at once,
         which the caller announces with `emit(key, "expire")`. `new` is what webhooks show; a string shows
         itself."""
+        old = None
         if self.observed:
-            old = snapshot(self.find(key))
-            self._welcome(key)
-        else:
-            old = None
+            old = self.find(key)
+            if type(old) is not bytes:
+                old = snapshot(old)
+            if self.engine.notify_flags:
+                self._welcome(key)
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
         self.data[key] = value
@@ -200,7 +210,9 @@ class Database:
                 other.find(key)
         self.data, other.data = other.data, self.data
         self.expires, other.expires = other.expires, self.expires
+        self.volatile, other.volatile = other.volatile, self.volatile
         self.keys_index, other.keys_index = other.keys_index, self.keys_index
+        self.accessed, other.accessed = other.accessed, self.accessed
         engine = self.engine
         engine.expiry.rebuild()
         engine.dirty += 1
@@ -220,6 +232,15 @@ class Database:
         if expire_at:
             self.expires[key] = expire_at
             self.engine.expiry.note(self, key, expire_at)
+        if type(value) is Hash and value.times is not None:
+            value.times.noted = 0  # the timer knew it under another key, if at all
+            self.note_fields(key, value)
+
+    def note_fields(self, key: bytes, value: Hash) -> None:
+        """Tells the timer of the fields with a time to live that `value`, which is at `key`, may have."""
+        if value.times:
+            self.volatile.add(key)
+            self.engine.expiry.note_fields(self, key, value.times)
 
     def _welcome(self, key: bytes) -> None:
         """Notifies that a key is about to appear, where that was asked for."""
@@ -230,19 +251,50 @@ class Database:
     def _remove(self, key: bytes) -> None:
         del self.data[key]
         self.expires.pop(key, None)
+        if self.volatile:
+            self.volatile.discard(key)
         if self.keys_index is not None:
             self.keys_index.discard(key)
+        if self.accessed is not None:
+            self.accessed.pop(key, None)
 
     def remove_overdue(self, key: bytes) -> None:
-        """Deletes a key whose time has come: event `expired`, replicated as DEL, caused by no command."""
+        """Deletes a key whose time has come: event `expired`."""
+        self.engine.expired_keys += 1
+        self._vanish(key, "expired")
+
+    def evict(self, key: bytes) -> None:
+        """Deletes a key because memory is full: event `evicted`."""
+        self._vanish(key, "evicted")
+
+    def _vanish(self, key: bytes, event: str) -> None:
+        """Deletes a key for no command's sake, replicated as DEL."""
         engine = self.engine
         old = snapshot(self.data[key]) if self.observed else None
         self._remove(key)
-        engine.expired_keys += 1
         engine.propagate(self, [b"DEL", key])
         if self.observed:
             engine.uncaused = True
-            self.announce(key, "expired", None, old)
+            self.announce(key, event, None, old)
+            engine.uncaused = False
+
+    def remove_overdue_fields(self, key: bytes, value: Hash, fields: list[bytes]) -> None:
+        """Deletes fields whose time has come, and the hash with its last one: events `hexpired` and `del`,
+        replicated as HDEL, caused by no command."""
+        engine = self.engine
+        gone = [part for field in fields for part in (field, value.pop(field))]
+        if value.index is not None:
+            for field in fields:
+                value.index.discard(field)
+        if not value:
+            self._remove(key)
+        engine.stats.expired_fields += len(fields)
+        engine.propagate(self, [b"HDEL", key, *fields])
+        if self.observed:
+            engine.uncaused = True
+            self.announce(key, "hexpired", None, ("hash", gone))
+            if not value:
+                self.announce(key, "del", None, None)
             engine.uncaused = False
 
     def clear(self) -> int:
@@ -252,7 +304,10 @@ class Database:
             self._touch(key)
         self.data = {}
         self.expires = {}
+        self.volatile = set()
         self.keys_index = None
+        if self.accessed is not None:
+            self.accessed = {}
         self.engine.dirty += count
         self.engine.capture(self, None, "flushdb", None, None, 0)
         return count

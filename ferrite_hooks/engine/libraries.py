@@ -1,7 +1,7 @@
 """Libraries of functions: FUNCTION LOAD's text, compiled, and the functions that it registered.
 
 A set of libraries is changed as a whole: a load or restore that fails leaves everything as it was. Names of
-functions are unique over all libraries.
+functions are unique over all libraries, whatever their case.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Libraries:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.by_name: dict[bytes, Library] = {}
-        self.functions: dict[bytes, Registered] = {}
+        self.functions: dict[bytes, Registered] = {}  # by name in lower case
 
     def load(self, source: bytes, replace: bool) -> Library:
         """Adds a library, or puts it in the place of its namesake. Raises ReplyError."""
@@ -108,9 +108,9 @@ class Libraries:
         for library in libraries:
             by_name[library.name] = library
             for name, function in library.functions.items():
-                if name in functions:
+                if name.lower() in functions:
                     raise ReplyError(f"ERR Function {whole(name)} already exists")
-                functions[name] = function
+                functions[name.lower()] = function
         self.by_name, self.functions = by_name, functions
 
     def _compile(self, source: bytes, taken: dict[bytes, Library] | None) -> Library:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from lupa import lua51
 
-from ferrite_hooks.engine.lua_prelude import SOURCE
+from ferrite_hooks.engine import lua_prelude, lua_replies
 from ferrite_hooks.errors import ReplyError
 
 MEMORY = 512 << 20
@@ -77,14 +77,16 @@ class Lua:
         self._is = lua51.lua_type
         self._memory = runtime.get_memory_used
         self.table: Callable[..., Table] = runtime.table_from
-        prelude = runtime.eval(b"function(text) return assert(loadstring(text, '=prelude')) end")(SOURCE)
+        compiler = runtime.eval(b"function(text) return assert(loadstring(text, '=prelude')) end")
+        prelude, replies = compiler(lua_prelude.SOURCE), compiler(lua_replies.SOURCE)
         given: dict[bytes, Any] = {name.encode(): self._guard(value) for name, value in host.items()}
         given |= {name.encode(): self._guard(value) for name, value in libraries(self).items()}
         given[b"explain"] = self._explain
         (
             self._compile_script, self._compile_library, self._eval, self._call, self._eval_tables,
             self._call_tables, self._load_library, self._watch, self._where, self.null,
-        ) = prelude(runtime.globals()[b"python"], self.table(given))  # fmt: skip
+        ) = prelude(runtime.globals()[b"python"], self.table(given), replies)  # fmt: skip
+        runtime.gccollect()
 
     # -- for Python callables --------------------------------------------------------------------------------
 

@@ -7,11 +7,11 @@ The chunk runs once per interpreter and returns functions for Python. Rules it k
 - Python callables become plain C functions (`as_function`), so a script has nothing to look inside.
 - An error raised in Python arrives as a userdata that wraps the exception. Every way to catch an error
   passes through `clean`, which turns it into what Redis's own C functions would have raised.
-- The reply is encoded here, with raw reads, inside the protected call: no metamethod runs outside of it.
+- The reply is encoded inside the protected call, with raw reads: no metamethod runs outside of it.
 """
 
 SOURCE = rb"""
-local python, host = ...
+local python, host, replies = ...
 local getinfo, sethook = debug.getinfo, debug.sethook
 local type, tostring, rawget, rawset, rawequal = type, tostring, rawget, rawset, rawequal
 local setmetatable, getmetatable, next, error, select = setmetatable, getmetatable, next, error, select
@@ -38,6 +38,8 @@ local function clean(err)
     local text, as_table, counted = py.explain(err)
     if as_table then return {err = text, ignore_error_stats_update = counted or nil} end
     if text then return text end
+  elseif type(err) == 'string' then -- lupa's words when Lua's stack has no room left
+    return (gsub(err, "bad argument #1 to '([%w_]+)' %(not a python object%)", "too many arguments to '%1'"))
   end
   return err
 end
@@ -142,12 +144,16 @@ local function caught(ok, err, ...)
   return false, err
 end
 function base.pcall(...) return caught(pcall(...)) end
-function base.xpcall(f, on_error)
-  return xpcall(f, function(err) return on_error(clean(err)) end)
-end
 
--- a debug hook belongs to one coroutine, so each gets it
+-- A debug hook belongs to one coroutine, so each gets it. An error raised in it meets its handler with hooks
+-- switched off, so a script that is to die gets no handler of its own: it could stay there for ever.
 local hook, mask, every = nil, '', 100000
+function base.xpcall(f, on_error)
+  return xpcall(f, function(err)
+    if mask == 'l' then return clean(err) end
+    return on_error(clean(err))
+  end)
+end
 local function new_coroutine(f)
   local co = create(f)
   sethook(co, hook, mask, every)
@@ -318,104 +324,6 @@ local compile_script, compile_library
 compile_script, eval_globals.loadstring, eval_globals.load = loader(eval_env)
 compile_library, function_globals.loadstring, function_globals.load = loader(function_env)
 
--- replies -----------------------------------------------------------------------------------------------------
-
-local out, size, resp, script_resp
-local function put(text)
-  size = size + 1
-  out[size] = text
-end
-local function line(text) return (gsub(match(text, '^[^%z]*'), '[\r\n]', ' ')) end
-local function bulk(text) put('$' .. #text .. '\r\n' .. text .. '\r\n') end
-local encode
-
-local function entries(t, per_entry)
-  local at, count = size + 1, 0
-  put('')
-  for key, value in next, t do
-    count = count + 1
-    encode(key, 2)
-    if per_entry == 2 then encode(value, 2) end
-  end
-  if per_entry == 2 then
-    out[at] = resp == 3 and '%' .. count .. '\r\n' or '*' .. 2 * count .. '\r\n'
-  else
-    out[at] = (resp == 3 and '~' or '*') .. count .. '\r\n'
-  end
-end
-
-local function typed(v)
-  local special = rawget(v, 'err')
-  if type(special) == 'string' then put('-' .. line(special) .. '\r\n') return true end
-  special = rawget(v, 'ok')
-  if type(special) == 'string' then put('+' .. line(special) .. '\r\n') return true end
-  special = rawget(v, 'double')
-  if type(special) == 'number' then
-    local text = special ~= special and 'nan' or format('%.17g', special)
-    if resp == 3 then put(',' .. text .. '\r\n') else bulk(text) end
-    return true
-  end
-  special = rawget(v, 'big_number')
-  if type(special) == 'string' then
-    special = gsub(special, '[\r\n]', ' ')
-    if resp == 3 then put('(' .. special .. '\r\n') else bulk(special) end
-    return true
-  end
-  special = rawget(v, 'verbatim_string')
-  if type(special) == 'table' then
-    local kind, text = rawget(special, 'format'), rawget(special, 'string')
-    if type(kind) == 'string' and type(text) == 'string' then
-      if resp == 3 then
-        put('=' .. #text + 4 .. '\r\n' .. sub(kind .. '   ', 1, 3) .. ':' .. text .. '\r\n')
-      else
-        bulk(text)
-      end
-      return true
-    end
-  end
-  special = rawget(v, 'map')
-  if type(special) == 'table' then entries(real[special] or special, 2) return true end
-  special = rawget(v, 'set')
-  if type(special) == 'table' then entries(real[special] or special, 1) return true end
-  return false
-end
-
-local depth
-function encode(v)
-  local kind = type(v)
-  if kind == 'string' then bulk(v)
-  elseif kind == 'number' then put(':' .. format('%d', v) .. '\r\n')
-  elseif kind == 'boolean' then
-    if script_resp() == 3 then
-      if resp == 3 then put(v and '#t\r\n' or '#f\r\n') else put(v and ':1\r\n' or ':0\r\n') end
-    elseif v then put(':1\r\n')
-    else put(resp == 3 and '_\r\n' or '$-1\r\n') end
-  elseif kind == 'table' then
-    v = real[v] or v
-    if depth > 3000 then put('-ERR reached lua stack limit\r\n') return end
-    depth = depth + 1
-    if not typed(v) then
-      local at, count = size + 1, 0
-      put('')
-      while true do
-        local item = rawget(v, count + 1)
-        if item == nil then break end
-        encode(item)
-        count = count + 1
-      end
-      out[at] = '*' .. count .. '\r\n'
-    end
-    depth = depth - 1
-  else put(resp == 3 and '_\r\n' or '$-1\r\n') end
-end
-
-local to_encode
-local function encoded()
-  out, size, depth = {}, 0, 0
-  encode(to_encode)
-  return concat(out)
-end
-
 -- running -----------------------------------------------------------------------------------------------------
 -- results: one scalar; or (wire, 1); or (error text, 2, not to be counted, place or nil); or (text, 3)
 
@@ -428,6 +336,9 @@ local function failure(err)
   return match(tostring(text), '^[^%z]*'), 2, rawget(err, 'ignore_error_stats_update') == true, place
 end
 
+local resp -- of the client
+local encode = replies(real, py.script_resp)
+
 local function finish(ok, v)
   if not ok then return failure(v) end
   local kind = type(v)
@@ -437,10 +348,8 @@ local function finish(ok, v)
   if type(text) == 'string' then
     return match(text, '^[^%z]*'), 2, rawget(v, 'ignore_error_stats_update') == true
   end
-  to_encode = v
   local wire
-  ok, wire = xpcall(encoded, handler)
-  to_encode, out = nil, nil
+  ok, wire = xpcall(function() return encode(v, resp) end, handler)
   if ok then return wire, 1 end
   return failure(wire)
 end
@@ -455,8 +364,6 @@ local function divide(count, ...)
   for i = count + 1, total do args[i - count] = all[i] end
   return keys, args
 end
-
-script_resp = py.script_resp
 
 local function eval_tables(f, protocol, keys, args)
   resp = protocol

@@ -1,14 +1,18 @@
 """How much memory the process and its values take.
 
-Python does not count bytes per key as jemalloc does for Redis: the process is measured by its resident set, a
-value by `sys.getsizeof` over what it holds (a sample of it, when it is large).
+Redis asks jemalloc what it has handed out. Here two allocators lie under Python: malloc for what is larger than
+512 bytes, which keeps accounts (mallinfo2), and pymalloc for the rest, which only counts its blocks. `Meter`
+adds the two up. The resident set would not do: neither allocator gives freed memory back at once, so evicting
+would never seem to help. A value is measured by `sys.getsizeof` over what it holds (a sample of it, when large).
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Callable
 from itertools import islice
-from sys import getsizeof
+from sys import getallocatedblocks, getsizeof
 from typing import Any
 
 from ferrite_hooks.values.collections import Hash, List, Set
@@ -18,15 +22,80 @@ from ferrite_hooks.values.zset import ZSet
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def resident_bytes() -> int:
-    """Resident set size of this process."""
+_ARENA = 1 << 20  # what pymalloc asks the system for at a time
+
+
+def _resident() -> tuple[int, int]:
+    """Bytes of the resident set, and those of them that no file stands for."""
     try:
         with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE
-    except OSError:
+            _, resident, shared, *_ = map(int, file.read().split())
+            return resident * _PAGE, (resident - shared) * _PAGE
+    except OSError:  # not Linux: the most that there ever was is all that one can know
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak, peak
+
+
+def resident_bytes() -> int:
+    """Resident set size of this process."""
+    return _resident()[0]
+
+
+class _MallInfo(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks",
+                     "keepcost")
+    ]  # fmt: skip
+
+
+def _find_mallinfo() -> Callable[[], _MallInfo]:
+    try:
+        found = ctypes.CDLL(None).mallinfo2
+    except (AttributeError, OSError):  # another C library than glibc: all is put down to pymalloc's blocks
+        return _MallInfo
+    found.restype = _MallInfo
+    return found
+
+
+_mallinfo = _find_mallinfo()
+
+
+class Meter:
+    """Bytes in use by the whole process: `used` when last measured, `peak`, and `startup`, when it was made.
+
+    What a block of pymalloc's takes is learnt while its arenas grow, for then they are about full; afterwards
+    the number of blocks tells how much of them is in use. Trials: within 25 % of an exact count, and above it."""
+
+    __slots__ = ("_arenas", "_per_block", "peak", "startup", "used")
+
+    def __init__(self) -> None:
+        self._arenas = 0
+        self._per_block = 0.0
+        self.used = self.peak = 0
+        self.startup = self.measure()
+
+    def measure(self) -> int:
+        """Takes some 0.1 ms, more when memory is scattered."""
+        malloc = _mallinfo()
+        blocks = getallocatedblocks()
+        arenas = max(0, _resident()[1] - malloc.arena - malloc.hblkhd)
+        if arenas >= self._arenas + _ARENA:
+            self._arenas = arenas
+            self._per_block = arenas / max(1, blocks)
+        elif arenas <= self._arenas - _ARENA:
+            self._arenas = arenas
+        in_blocks = int(blocks * self._per_block) if blocks else arenas
+        self.used = int(malloc.uordblks + malloc.hblkhd) + min(arenas, in_blocks)
+        self.peak = max(self.peak, self.used)
+        return self.used
+
+
+def entry_bytes(key: bytes, value: Any, samples: int = 5) -> int:
+    """Estimated bytes of a key with its value: the key's object, its place in the keyspace, the value."""
+    return len(key) + 33 + 104 + value_bytes(value, samples)
 
 
 def value_bytes(value: Any, samples: int = 5) -> int:

@@ -1,7 +1,9 @@
-"""What becomes of a command after it ran: MONITOR shows it, SLOWLOG keeps it, client caches remember its keys.
+"""What becomes of a command after it ran: MONITOR shows it, SLOWLOG and LATENCY keep it, client caches and
+eviction remember its keys.
 
-`call` asks for `observe` only when a command took at least `Engine.observe_ns`: the slow log's threshold, or 0
-while someone monitors or tracks, so that nobody pays for it otherwise. Secrets are hidden here, in one place.
+`call` asks for `observe` only when a command took at least `Engine.observe_ns`: the lower threshold of the two
+logs, or 0 while someone wants every command, so that nobody pays for it otherwise. Secrets are hidden here, in
+one place.
 """
 
 from __future__ import annotations
@@ -49,6 +51,10 @@ def observe(s: Session, command: Command, argv: Argv, nanoseconds: int, reply: R
         feed(engine, s, command, argv)
     if nanoseconds >= engine.slow_ns and type(reply) is not Wait and "skip_slowlog" not in command.flags:
         _remember(engine, s, command, argv, nanoseconds)
+    if nanoseconds >= engine.latency.threshold_ns and not engine.loading:
+        engine.latency.add("fast-command" if "fast" in command.flags else "command", nanoseconds)
+    if engine.access is not None and not engine.loading:
+        engine.access.ran(s, command, argv)
     if engine.tracking is not None:
         engine.tracking.ran(s, command, argv)
 

@@ -21,7 +21,7 @@ _CLASSES = {
     "$": "set append incrby incrbyfloat setrange setbit pfadd",
     "l": "lpush rpush lpop rpop linsert lset lrem ltrim sortstore",
     "s": "sadd srem spop sinterstore sunionstore sdiffstore",
-    "h": "hset hdel hincrby hincrbyfloat",
+    "h": "hset hdel hincrby hincrbyfloat hexpire hpersist hexpired",
     "z": "zadd zincr zrem zremrangebyscore zremrangebyrank zremrangebylex zpopmin zpopmax zdiffstore zinterstore"
          " zunionstore zrangestore geosearchstore georadiusstore",
     "x": "expired",

@@ -28,6 +28,7 @@ log = logging.getLogger("ferrite_hooks.engine")
 _IN_RESP2_SUBSCRIPTION = frozenset(
     ["ping", "subscribe", "ssubscribe", "sunsubscribe", "psubscribe", "unsubscribe", "punsubscribe", "quit", "reset"]
 )
+_HTTP = frozenset([b"post", b"host:"])  # how a request begins that a web page or a webhook was made to send here
 _NOT_QUEUED = frozenset(["exec", "discard", "multi", "watch", "quit", "reset"])
 
 
@@ -47,6 +48,10 @@ def run(s: Session, argv: Argv) -> Reply:
         called = True
         reply = call(s, command, argv)
     except ReplyError as error:
+        if not called and argv[0].lower() in _HTTP:
+            log.warning("closing client id=%d addr=%s: it speaks HTTP, perhaps for somebody else", s.id, s.addr)
+            s.close_after_reply = True  # before a line of its body is taken for a command
+            return NO_REPLY
         engine.count_error(error.text)
         reply = error if called or s.queue is None else _refused(s, argv, error)
     except Exception:  # a fault of ours must not take the other clients' server away
@@ -81,8 +86,8 @@ def call(s: Session, command: Command, argv: Argv) -> Reply:
     finally:
         nanoseconds = perf_counter_ns() - started
         if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
-            command.calls += 1
-            command.usec += nanoseconds // 1000
+            command.buckets[nanoseconds.bit_length()] += 1
+            command.nanoseconds += nanoseconds
         if engine.dirty != before and not engine.loading:
             if engine.override is None:
                 if command.writes:

@@ -434,6 +434,9 @@ def _failure(run: Run, error: Failed) -> Reply:
         text += f" script: {shown(run.name)}, on {shown(error.place)}."
     if not error.counted:
         raise ReplyError(text)
+    command = run.session.engine.command
+    if command is not None:  # of EVAL, unless its client has been waiting since
+        command.failed += 1
     return ReplyError(text)
 
 

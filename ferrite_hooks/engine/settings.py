@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.config import KEYS, REDIS_NAMES
 from ferrite_hooks.config_keys import Key, Value
+from ferrite_hooks.engine.latency import OFF
 from ferrite_hooks.engine.pubsub import notify_flags, notify_text
 
 if TYPE_CHECKING:
@@ -100,9 +101,21 @@ def _notify(engine: Engine, value: str) -> None:
     engine.observe_all()
 
 
+def _latency(engine: Engine, value: int) -> None:
+    engine.latency.threshold_ns = value * 1_000_000 or OFF
+    engine.refresh()
+
+
+def _memory(engine: Engine, value: object) -> None:
+    engine.eviction.configure()
+
+
 # what a new value means to a running engine; families add their own rows
 APPLY: dict[str, Callable[[Engine, Any], None]] = {
     "requirepass": _password,
+    "latency-monitor-threshold": _latency,
+    "maxmemory": _memory,
+    "maxmemory-policy": _memory,
     "slowlog-log-slower-than": _slowlog,
     "notify-keyspace-events": _notify,
 }

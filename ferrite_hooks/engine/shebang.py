@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ferrite_hooks.errors import ReplyError, whole
+from ferrite_hooks.resp.parser import split_inline
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,9 @@ def of_script(source: bytes) -> tuple[Flags, bytes]:
     end = source.find(b"\n")
     if end < 0:
         raise ReplyError("ERR Invalid script shebang")
-    engine, *options = source[:end].split()
+    engine, *options = split_inline(source[:end]) or [b""]
+    if not engine:
+        raise ReplyError("ERR Invalid engine in script shebang")
     if engine != b"#!lua":
         raise ReplyError(f"ERR Unexpected engine in script shebang: {whole(engine)}")
     names: list[str] = []
@@ -61,7 +64,9 @@ def of_library(source: bytes) -> tuple[bytes, bytes, bytes]:
     end = source.find(b"\n")
     if end < 0:
         raise ReplyError("ERR Invalid library metadata")
-    engine, *options = source[:end].split()
+    engine, *options = split_inline(source[:end]) or [b""]
+    if not engine:
+        raise ReplyError("ERR Invalid library metadata")
     name: bytes | None = None
     for option in options:
         if option[:5].lower() != b"name=":

@@ -30,6 +30,7 @@ Out = list[bytes]
 Encode = Callable[[Out, Reply], None]
 
 _INTS = [b":%d\r\n" % n for n in range(1024)]
+_HEADS = [b"$%d\r\n" % n for n in range(1024)]  # of bulk strings
 
 
 def format_double(value: float) -> bytes:
@@ -43,7 +44,8 @@ def encode2(out: Out, value: Reply) -> None:
     """Appends the RESP2 form of `value` to `out`."""
     kind = type(value)
     if kind is bytes:
-        out.append(b"$%d\r\n%b\r\n" % (len(value), value))
+        size = len(value)
+        out += (_HEADS[size], value, b"\r\n") if size < 1024 else (b"$%d\r\n%b\r\n" % (size, value),)
     elif kind is Simple:
         out.append(value.wire)
     elif kind is int:
@@ -68,7 +70,8 @@ def encode3(out: Out, value: Reply) -> None:
     """Appends the RESP3 form of `value` to `out`."""
     kind = type(value)
     if kind is bytes:
-        out.append(b"$%d\r\n%b\r\n" % (len(value), value))
+        size = len(value)
+        out += (_HEADS[size], value, b"\r\n") if size < 1024 else (b"$%d\r\n%b\r\n" % (size, value),)
     elif kind is Simple:
         out.append(value.wire)
     elif kind is int:

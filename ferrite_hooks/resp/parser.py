@@ -19,7 +19,6 @@ Argv = list[bytes]
 INLINE_MAX = 64 * 1024
 _INT_MAX = 2**31 - 1
 _HUGE_HEADER = re.compile(rb"\*\d{5}")
-_BYTES_ONLY = {bytes}
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]{0,18})\Z")  # string2ll: no plus, no leading zeros or blanks
 
 
@@ -84,11 +83,11 @@ class Parser:
             if len(commands) == 1:
                 words = commands[0]
                 lines = 1 + 2 * len(words)
-                kinds = set(map(type, words))
+                b"".join(words)  # raises TypeError for anything but bytes
             else:
                 lines = len(commands) + 2 * sum(map(len, commands))
-                kinds = set(map(type, chain.from_iterable(commands)))
-            if data.count(b"\r\n") == lines and kinds == _BYTES_ONLY and [] not in commands:
+                b"".join(chain.from_iterable(commands))
+            if data.count(b"\r\n") == lines and [] not in commands:
                 return commands
         except (hiredis.HiredisError, TypeError):
             pass
@@ -192,6 +191,7 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 def split_inline(line: bytes) -> Argv | None:
     """Splits a line into arguments with redis-cli's quoting rules; None if quotes are unbalanced."""
     args: Argv = []
+    line = line.partition(b"\0")[0]  # where Redis's C string ends
     i, end = 0, len(line)
     while True:
         while i < end and line[i] in _BLANK:

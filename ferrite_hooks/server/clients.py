@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.engine.blocking import unblock
@@ -48,6 +50,8 @@ class Clients:
         session = Session(engine, _address(here if local else there), _address(here))
         if local:
             session.ip = ""
+        elif engine.settings["tcp-keepalive"]:
+            _keep_alive(transport.get_extra_info("socket"), engine.settings["tcp-keepalive"])
         session.wake = lambda: self.tick.woken(connection)
         session.close = lambda: self.close(connection)
         session.transport_info = lambda: {
@@ -134,6 +138,16 @@ def parse_output_limits(text: str) -> dict[str, tuple[int, int, int]]:
         kind.lower(): (parse_size(hard), parse_size(soft), int(seconds))
         for kind, hard, soft, seconds in zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
     }
+
+
+def _keep_alive(sock: socket.socket, seconds: int) -> None:
+    """The kernel asks a silent peer after so long, and gives it up after three questions, half as long again."""
+    with suppress(OSError):  # the peer has left already
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        between = max(1, seconds // 6)
+        for name, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", between), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _address(name: object) -> str:

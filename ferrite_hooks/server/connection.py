@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
             self._run(commands)
         if parser.error is not None:
             self._protocol_error(parser.error)
-        elif parser.buffered > self.clients.query_limit:
+        elif not commands and parser.buffered > self.clients.query_limit:
             self.clients.drop(self, "query buffer limit")
         self.reading = 0
 
@@ -86,11 +86,12 @@ class Connection(asyncio.Protocol):
 
     def _run(self, commands: list[Argv]) -> None:
         s = self.session
+        out = s.out
         for number, argv in enumerate(commands, 1):
             reply = run(s, argv)
             if reply is not NO_REPLY:
                 if s.reply_mode == "on":
-                    s.encode(s.out, reply)
+                    s.encode(out, reply)
                 elif s.reply_mode == "skip":
                     s.reply_mode = "on"
                     s.refresh()

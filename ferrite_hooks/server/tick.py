@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from time import perf_counter_ns
 from typing import Any, Protocol
 
 from ferrite_hooks.engine.engine import Engine
@@ -139,7 +140,9 @@ class Tick:
         number = self.journal.last_frame
         try:
             if frame.effects or frame.changes or frame.notes:  # else it only waits behind earlier ones
+                started = perf_counter_ns()
                 number = self.journal.append(frame.effects, frame.changes, frame.notes)
+                self.engine.latency.add("aof-write", perf_counter_ns() - started)
         except JournalError as error:
             if not self.engine.write_error:
                 log.error("the journal cannot be written: %s; writes are refused until it can", error)
@@ -149,7 +152,8 @@ class Tick:
             return False
         if self.always or (self.journal.fsync == "everysec" and self._lagging()):
             self._unsynced += 1
-            self.journal.when_synced(number, lambda error: self._durable(frame, error))
+            waiting_since = perf_counter_ns()
+            self.journal.when_synced(number, lambda error: self._durable(frame, waiting_since, error))
         else:
             self._release(frame)
         return True
@@ -187,8 +191,10 @@ class Tick:
         self.engine.write_error = ""
         self.engine.refresh()
 
-    def _durable(self, frame: Frame, error: str) -> None:
+    def _durable(self, frame: Frame, waiting_since: int, error: str) -> None:
         self._unsynced -= 1
+        event = "aof-fsync-always" if self.always else "aof-write-pending-fsync"
+        self.engine.latency.add(event, perf_counter_ns() - waiting_since)
         if not error:
             self._release(frame)
             return
@@ -216,15 +222,20 @@ class Tick:
 
     def _send(self, connection: Connection, data: bytes) -> None:
         if data and not connection.closed:
+            self.engine.host.output_bytes += len(data)
             connection.transport.write(data)
-        self._after_write(connection)
+        if connection.full or connection.session.close_after_reply:
+            self._after_write(connection)
 
     def _write(self, connection: Connection) -> None:
         out = connection.session.out
         if out and not connection.closed:
-            connection.transport.write(b"".join(out))
+            data = b"".join(out)
+            self.engine.host.output_bytes += len(data)
+            connection.transport.write(data)
         out.clear()
-        self._after_write(connection)
+        if connection.full or connection.session.close_after_reply:
+            self._after_write(connection)
 
     def _after_write(self, connection: Connection) -> None:
         if connection.session.close_after_reply and not connection.closed and not connection.session.out:

@@ -110,7 +110,7 @@ class Journal:
         except OSError as e:
             if lock_fd >= 0:
                 os.close(lock_fd)
-            raise JournalError(f"cannot use {directory} for the journal: {e}") from e
+            raise JournalError(f"cannot use {directory} for the journal: {e.strerror or e}") from e
         with suppress(RuntimeError):
             journal._loop = asyncio.get_running_loop()
         return journal

@@ -2,8 +2,8 @@
 
 Every value type is one function in READERS, from a Cursor to a value of ours. Damaged and hostile input ends in
 an RdbError: the checksum is looked at before anything else, lengths are believed only as far as bytes follow,
-and a collection is never empty and never names a member twice. What we cannot represent (values of modules, hash
-fields with a time to live of their own) is refused by name rather than dropped.
+and a collection is never empty and never names a member twice. What we cannot represent (values of modules) is
+refused by name rather than dropped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from ferrite_hooks.store import packed
 from ferrite_hooks.store.crc64 import crc64
 from ferrite_hooks.store.packed import RdbError
 from ferrite_hooks.store.rdb_stream import read_stream
+from ferrite_hooks.store.rdb_text import FIELD_TIMES
 from ferrite_hooks.values.collections import Hash, List, Set
+from ferrite_hooks.values.field_times import FieldTimes
 from ferrite_hooks.values.zset import ZSet
 
 MAX_VERSION = 12
@@ -185,6 +187,52 @@ def _packed_zset(items: list[bytes]) -> ZSet:
     return _zset(items[::2], [_float(item) for item in items[1::2]])
 
 
+def _read_timed_hash(cursor: Cursor) -> Hash:
+    """Before each field how much later than the first it expires, plus one; 0 = never."""
+    first = cursor.time()
+    items: list[bytes] = []
+    times = []
+    for _ in _counted(cursor, 3):
+        later = cursor.length()
+        items += (cursor.string(), cursor.string())
+        if later:
+            times.append((items[-2], first + later - 1))
+    return _timed(_hash(items), times)
+
+
+def _read_packed_timed_hash(cursor: Cursor) -> Hash:
+    """A listpack of field, value and when it expires; 0 = never."""
+    cursor.time()  # of the first
+    items = packed.listpack(cursor.string())
+    try:
+        times = [(field, int(when)) for field, when in zip(items[::3], items[2::3], strict=True) if when != b"0"]
+    except ValueError:
+        raise RdbError("a field's time to live is no number") from None
+    return _timed(_hash([item for i, item in enumerate(items) if i % 3 < 2]), times)
+
+
+def _timed(value: Hash, times: list[tuple[bytes, int]]) -> Hash:
+    """`value`, whose fields expire at those unix ms."""
+    if any(field not in value or not 0 < when < 1 << 48 for field, when in times):
+        raise RdbError("a field's time to live makes no sense")
+    value.times = FieldTimes(times)
+    return value
+
+
+def _a_hash(value: Any) -> Hash:
+    if type(value) is not Hash:
+        raise RdbError("fields expire in what is no hash")
+    return value
+
+
+def _field_times(text: bytes) -> list[tuple[bytes, int]]:
+    """What our snapshots have before a hash."""
+    cursor, times = Cursor(text, 0, len(text)), []
+    while cursor.position < cursor.end:
+        times.append((cursor.string(), cursor.time()))
+    return times
+
+
 def _read_quicklist(cursor: Cursor) -> List:
     """Nodes of ziplists."""
     return _list([item for _ in _counted(cursor, 1) for item in packed.ziplist(cursor.string())])
@@ -210,7 +258,7 @@ def _refused(what: str) -> Callable[[Cursor], Any]:
 
 
 _MODULE = _refused("a value belongs to a module; modules are not supported")
-_FIELD_TTL = _refused("a hash has fields with a time to live of their own, which is not supported")
+_UNRELEASED = _refused("a hash has fields that expire in the form of a release candidate of Redis 7.4")
 
 READERS: dict[int, Callable[[Cursor], Any]] = {
     0: Cursor.string,
@@ -234,10 +282,10 @@ READERS: dict[int, Callable[[Cursor], Any]] = {
     19: lambda c: read_stream(c, 2),
     20: lambda c: _set(packed.listpack(c.string())),
     21: lambda c: read_stream(c, 3),
-    22: _FIELD_TTL,
-    23: _FIELD_TTL,
-    24: _FIELD_TTL,
-    25: _FIELD_TTL,
+    22: _UNRELEASED,
+    23: _UNRELEASED,
+    24: _read_timed_hash,
+    25: _read_packed_timed_hash,
 }
 
 
@@ -321,17 +369,20 @@ class RdbFile:
         """The keys in the file's order, those past their time included. Raises RdbError."""
         cursor = self._cursor
         db = expire_at = 0
-        key = b""
+        key = times = b""
         try:
             while (opcode := cursor.byte()) != _EOF:
                 if opcode in READERS:
                     key = cursor.string()
                     try:
-                        yield Entry(db, key, _read_value(opcode, cursor), expire_at)
+                        value = _read_value(opcode, cursor)
+                        if times:
+                            value = _timed(_a_hash(value), _field_times(times))
+                        yield Entry(db, key, value, expire_at)
                     except EmptyError:
                         self.skipped += 1
                     expire_at = 0
-                    key = b""
+                    key = times = b""
                 elif opcode == _SELECT:
                     db = cursor.length()
                 elif opcode == _EXPIRE_MS:
@@ -340,6 +391,7 @@ class RdbFile:
                     expire_at = max(1, int.from_bytes(cursor.take(4), "little") * 1000)
                 elif opcode == _AUX:
                     self._read_aux()
+                    times = self.aux.pop(FIELD_TIMES, times)
                 elif opcode == _FUNCTION:
                     self.functions.append(cursor.string())
                 elif opcode in _SKIPPED:

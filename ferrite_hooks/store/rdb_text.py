@@ -1,8 +1,10 @@
-"""RDB's two building blocks as they are written: lengths, and strings."""
+"""RDB's two building blocks as they are written: lengths, and strings; and what our own files have besides."""
 
 from __future__ import annotations
 
 from ferrite_hooks.store.packed import integer_of
+
+FIELD_TIMES = b"ferrite-field-times"  # AUX of our snapshots: which fields of the hash that follows expire, and when
 
 
 def length(value: int) -> bytes:

@@ -3,6 +3,10 @@
 Collections are written in their plain forms (elements one after the other): the reader chooses its own compact
 encoding by its own limits, and strings are not compressed, because both would cost a Python process
 far more time than they save space. Only streams have no plain form; they are in `rdb_stream.py`.
+
+Version 10 has no form for fields of a hash that expire. A snapshot has their times in an AUX field before the
+hash, which other servers skip, so that these fields live for ever there; a payload has the form of version 12,
+which Redis 7.4 reads.
 """
 
 from __future__ import annotations
@@ -17,14 +21,16 @@ from typing import Any
 from ferrite_hooks.store.crc64 import crc64
 from ferrite_hooks.store.files import DISK, Files, write_all
 from ferrite_hooks.store.rdb_stream import write_stream
-from ferrite_hooks.store.rdb_text import length, string
+from ferrite_hooks.store.rdb_text import FIELD_TIMES, length, string
 from ferrite_hooks.values.collections import Hash, List, Set
+from ferrite_hooks.values.field_times import FieldTimes
 from ferrite_hooks.values.raw import Raw
 from ferrite_hooks.values.stream import Stream
 from ferrite_hooks.values.zset import ZSet
 from ferrite_hooks.version import REDIS_VERSION
 
 VERSION = 10
+_FIELD_TIMES_VERSION, _FIELD_TIMES_KIND = 12, b"\x18"
 _FLUSH = 1 << 20  # bytes gathered for one write
 _AUX, _EXPIRE_MS, _SELECT, _EOF = b"\xfa", b"\xfc", b"\xfe", b"\xff"
 _RESIZE, _FUNCTION = b"\xfb", b"\xf5"
@@ -74,12 +80,34 @@ WRITERS: dict[type, tuple[bytes, Callable[[list[bytes], Any], None]]] = {
 }
 
 
+def _write_field_times(out: list[bytes], times: FieldTimes) -> None:
+    text: list[bytes] = []
+    for field, when in times.when.items():
+        text += (*string(field), when.to_bytes(8, "little"))
+    out += (_AUX, *string(FIELD_TIMES), *string(b"".join(text)))
+
+
+def _write_timed_hash(out: list[bytes], value: Hash, times: FieldTimes) -> None:
+    """Before each field how much later than the first it expires, plus one; 0 = never."""
+    first = times.next()
+    out += (first.to_bytes(8, "little"), length(len(value)))
+    for field, content in value.items():
+        when = times.when.get(field)
+        out += (length(0 if when is None else when - first + 1), *string(field), *string(content))
+
+
 def dump_value(value: Any) -> bytes:
     """The DUMP payload of a value: type, value, version, checksum."""
     kind, write = WRITERS[type(value)]
-    out = [kind]
-    write(out, value)
-    out.append(VERSION.to_bytes(2, "little"))
+    version = VERSION
+    if type(value) is Hash and value.times:
+        version = _FIELD_TIMES_VERSION
+        out = [_FIELD_TIMES_KIND]
+        _write_timed_hash(out, value, value.times)
+    else:
+        out = [kind]
+        write(out, value)
+    out.append(version.to_bytes(2, "little"))
     payload = b"".join(out)
     return payload + crc64(payload).to_bytes(8, "little")
 
@@ -155,6 +183,8 @@ def _write(
         for key, value in values.items():
             kind, write = WRITERS[type(value)]
             start = len(out)
+            if type(value) is Hash and value.times:
+                _write_field_times(out, value.times)
             if (expire_at := expires.get(key)) is not None:
                 out += (_EXPIRE_MS, expire_at.to_bytes(8, "little", signed=True))
             out += (kind, *string(key))

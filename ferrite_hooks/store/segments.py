@@ -38,7 +38,7 @@ class JournalError(Exception):
 class JournalDamaged(JournalError):
     """Bytes that no crash explains; nothing has been changed."""
 
-    def __init__(self, file: Path, offset: int, what: str) -> None:
+    def __init__(self, file: Path, offset: int, what: str, torn: bool = False) -> None:
         super().__init__(
             f"{file} is damaged at byte {offset}: {what}. Restore it from a backup, or start once with"
             " journal.repair = true: everything before that place is kept, the rest is set aside as .bad"
@@ -46,10 +46,16 @@ class JournalDamaged(JournalError):
         self.file = file
         self.offset = offset
         self.what = what
+        self.torn = torn  # a crash may have left it so, at the journal's very end: a start cuts it
 
 
 class JournalTooNew(JournalError):
     """Written by a newer version of this program, in a format that we do not know."""
+
+
+def segment_paths(directory: Path) -> list[Path]:
+    """The journal's files, oldest first. Raises OSError."""
+    return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
 
 
 class _Segment(NamedTuple):
@@ -60,17 +66,18 @@ class _Segment(NamedTuple):
 class Segments:
     """What the directory holds."""
 
-    def __init__(self, directory: Path, files: Files) -> None:
-        """Raises OSError."""
+    def __init__(self, directory: Path, files: Files, looking: bool = False) -> None:
+        """`looking`: another process may be at work here, nothing is touched. Raises OSError."""
         self.directory = directory
         self.files = files
         self.journal_id = ""  # "" until a header was read or made
         self.end = 0  # the frame after the last one that was read
         self.bytes_read = 0  # of segments read to their end
         self.report: list[str] = []
-        for path in directory.glob("journal-*.tmp"):
-            files.remove(path)  # never became part of the journal
-        paths = sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
+        if not looking:
+            for path in directory.glob("journal-*.tmp"):
+                files.remove(path)  # never became part of the journal
+        paths = segment_paths(directory)
         self._list = [_Segment(int(path.name[8:24]), path) for path in paths]
 
     def __len__(self) -> int:
@@ -134,7 +141,7 @@ class Segments:
             except Damage as e:
                 torn = e.torn and following is None
                 if until is not None or not (torn or repair):
-                    raise JournalDamaged(segment.path, e.offset, e.what) from e
+                    raise JournalDamaged(segment.path, e.offset, e.what, torn) from e
                 self._mend(segment, e, torn)
                 return
             except NewerFormat as e:

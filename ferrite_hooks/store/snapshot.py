@@ -152,6 +152,8 @@ def _damaged(path: Path, error: RdbError) -> SnapshotDamaged:
                 with RdbFile(path, verify=False) as rdb:
                     for _ in rdb.entries():
                         pass
+                    if rdb.position + 8 < path.stat().st_size:
+                        text += f"; at byte {rdb.position - 1}: an end mark stands before the end"
             except RdbError as place:
                 text = f"{text}; {str(place).removeprefix(f'{path}: ')}"
     return SnapshotDamaged(

@@ -12,24 +12,29 @@ from collections.abc import Iterable
 from itertools import islice
 from random import random, sample
 
+from ferrite_hooks.values.field_times import FieldTimes
 from ferrite_hooks.values.index import Index
 
 SMALL = 256  # members: up to here walking to a random one beats keeping an index
 
 
 class Hash(dict[bytes, bytes]):
-    """field -> value. `index` serves HSCAN and HRANDFIELD and exists only once one was asked for."""
+    """field -> value. `index` serves HSCAN and HRANDFIELD and exists only once one was asked for, `times` once a
+    field got a time to live."""
 
-    __slots__ = ("big", "index")
+    __slots__ = ("big", "index", "times")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(fields)
         self.index: Index | None = None
         self.big = False  # has outgrown Redis's compact encoding; never goes back
+        self.times: FieldTimes | None = None
 
     def copy(self) -> Hash:
         twin = Hash(self.items())
         twin.big = self.big
+        if self.times is not None:
+            twin.times = self.times.copy()
         return twin
 
 

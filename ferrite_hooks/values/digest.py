@@ -40,6 +40,17 @@ def _joined(digest: int, groups: Iterable[tuple[bytes, bytes]]) -> int:
     return digest
 
 
+def _fields(digest: int, value: Hash) -> int:
+    if not value.times:
+        return _joined(digest, value.items())
+    for pair in value.items():
+        element = _chained(EMPTY, pair)
+        if pair[0] in value.times.when:
+            element ^= _hash(b"!!hexpire!!")
+        digest ^= _hash(element.to_bytes(_SIZE))
+    return digest
+
+
 def _set(digest: int, value: Set) -> int:
     for member in value:
         digest ^= _hash(member)
@@ -60,7 +71,7 @@ _MIX: dict[type, tuple[int, Callable[[int, Any], int]]] = {
     List: (1, _chained),
     Set: (2, _set),
     ZSet: (3, lambda digest, value: _joined(digest, ((m, format_double(s)) for m, s in value.items()))),
-    Hash: (4, lambda digest, value: _joined(digest, value.items())),
+    Hash: (4, _fields),
     Stream: (6, _stream),
 }
 

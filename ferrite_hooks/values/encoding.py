@@ -34,7 +34,7 @@ def encoding(value: Any, settings: Settings) -> bytes:
     if kind is bytes:
         return b"int" if _is_integer(value) else b"embstr" if len(value) <= 44 else b"raw"
     if kind is Hash:
-        return b"hashtable" if value.big else b"listpack"
+        return b"hashtable" if value.big else b"listpack" if value.times is None else b"listpackex"
     if kind is Set:
         return (b"intset", b"listpack", b"hashtable")[value.big]
     if kind is List:

@@ -37,9 +37,9 @@ class Web:
                 web.get("/readyz", self._readyz),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, address, port, shutdown_timeout=1.0)
+        site = web.TCPSite(self._runner, address, port)
         await site.start()
         self.port = self._runner.addresses[0][1]
 

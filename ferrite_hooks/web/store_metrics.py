@@ -31,7 +31,7 @@ class StoreCollector(Collector):
         for made in all_commands():
             if made.calls:
                 commands.add_metric([made.name], made.calls)
-                seconds.add_metric([made.name], made.usec / 1e6)
+                seconds.add_metric([made.name], made.nanoseconds / 1e9)
         yield commands
         yield seconds
         errors = CounterMetricFamily("ferrite_error_replies", "Error replies", labels=["code"])
@@ -43,10 +43,14 @@ class StoreCollector(Collector):
         yield _counter("ferrite_connections_received", "Connections accepted", host.connections_received)
         yield _counter("ferrite_rejected_connections", "Connections refused", host.rejected_connections)
         yield _counter("ferrite_net_input_bytes", "Bytes read from clients", host.input_bytes)
-        yield _gauge("ferrite_memory_used_bytes", "Resident memory of the process", resident_bytes())
+        yield _counter("ferrite_net_output_bytes", "Bytes written to clients", host.output_bytes)
+        yield _gauge("ferrite_memory_used_bytes", "Memory in use by the process", engine.memory.measure())
+        yield _gauge("ferrite_memory_resident_bytes", "Resident memory of the process", resident_bytes())
+        yield _gauge("ferrite_memory_max_bytes", "maxmemory, 0 = no limit", engine.settings["maxmemory"])
         yield _counter("ferrite_keyspace_hits", "Reads that found their key", engine.hits)
         yield _counter("ferrite_keyspace_misses", "Reads that did not", engine.misses)
         yield _counter("ferrite_expired_keys", "Keys that have expired", engine.expired_keys)
+        yield _counter("ferrite_evicted_keys", "Keys that went because memory was full", engine.eviction.evicted)
         keys = GaugeMetricFamily("ferrite_db_keys", "Keys", labels=["db"])
         expiring = GaugeMetricFamily("ferrite_db_keys_expiring", "Keys with a time to live", labels=["db"])
         for db in engine.databases:

@@ -18,7 +18,7 @@ from ferrite_hooks import glob
 _NOTIFICATIONS = {
     "string": "set setrange incrby incrbyfloat append setbit pfadd",
     "list": "lpush rpush lpop rpop linsert lset lrem ltrim sortstore",
-    "hash": "hset hincrby hincrbyfloat hdel",
+    "hash": "hset hincrby hincrbyfloat hdel hexpire hpersist hexpired",
     "set": "sadd srem spop sinterstore sunionstore sdiffstore",
     "zset": "zadd zincr zrem zremrangebyscore zremrangebyrank zremrangebylex zpopmin zpopmax zdiffstore"
     " zinterstore zunionstore zrangestore geosearchstore georadiusstore",

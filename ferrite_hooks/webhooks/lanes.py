@@ -66,7 +66,7 @@ def lane_of(change: Change) -> Hashable:
 class Lanes:
     """All pending events of one webhook. `len()` counts those in flight, too."""
 
-    __slots__ = ("_ready", "_size", "_stale", "_tails", "newest", "oldest")
+    __slots__ = ("_ready", "_stale", "_tails", "newest", "oldest", "size")
 
     def __init__(self) -> None:
         self._clear()
@@ -75,12 +75,12 @@ class Lanes:
         self._tails: dict[Hashable, Pending] = {}  # the last event of each lane
         self._ready: deque[Pending] = deque()  # heads, in the order they became ready; GONE ones are skipped
         self._stale = 0  # how many of them are GONE
-        self._size = 0
+        self.size = 0
         self.oldest: Pending | None = None
         self.newest: Pending | None = None
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def __iter__(self) -> Iterator[Pending]:
         """Oldest first; the event at hand may be removed."""
@@ -96,18 +96,23 @@ class Lanes:
         return event
 
     def _append(self, event: Pending) -> None:
-        if self.newest is None:
+        newest = self.newest
+        if newest is None:
             self.oldest = event
         else:
-            self.newest.newer, event.older = event, self.newest
+            newest.newer = event
+            event.older = newest
         self.newest = event
-        self._size += 1
-        tail = self._tails.get(event.lane)
-        self._tails[event.lane] = event
+        self.size += 1
+        tails, lane = self._tails, event.lane
+        tail = tails.get(lane)
+        tails[lane] = event
         if tail is None:
-            self._make_ready(event)
+            event.state = READY
+            self._ready.append(event)
         else:
-            tail.after, event.before = event, tail
+            tail.after = event
+            event.before = tail
 
     def head(self) -> Pending | None:
         """The lane head that is to go next."""
@@ -201,7 +206,7 @@ class Lanes:
             newer.older = older
         event.before = event.after = event.older = event.newer = None
         event.state = GONE
-        self._size -= 1
+        self.size -= 1
 
     def _note_stale(self) -> None:
         self._stale += 1

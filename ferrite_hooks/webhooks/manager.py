@@ -57,7 +57,7 @@ class Manager:
         self.desk = Desk(outside, settings or Settings())
         self.limits = limits or Limits()
         self.defaults = defaults or Webhook(serial=0, name="", url="")
-        self.matcher = Matcher(outside.may_read)
+        self.matcher = Matcher(outside.may_read, outside.reads_all)
         self.registry = Registry(self.matcher)
         self.departed = WebhookCounters()  # of deleted webhooks, so that totals never go back
         self.on_change: Callable[[], None] = lambda: None  # definitions have changed

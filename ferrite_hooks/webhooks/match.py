@@ -1,10 +1,11 @@
 """Which webhooks want a change: asked for every write, so the answer has to cost next to nothing.
 
-Answers are remembered per (database, event, key) in a bounded cache that empties when a definition or the
-ACL changes. A new key is looked up in an index made per (database, event): literal patterns in a dict, all
-others by their literal prefix and, within it, their literal suffix; `user:*` and `order:*:items` are decided
-by that alone, and only what is left is matched as a glob. What a webhook says about an event's content (WHEN)
-is not asked here but when the change is queued: see conditions.py.
+Each (database, event) has an index of its own. Where no webhook has a pattern, one answer holds for every key.
+Else a key is looked up: literal patterns in a dict, all others by their literal prefix and, within it, their
+literal suffix; `user:*` and `order:*:items` are decided by that alone, and only what is left is matched as a
+glob. Answers that take longer than remembering them are kept per key in a bounded cache; all is forgotten when a
+definition or the ACL changes. What a webhook says about an event's content (WHEN) is not asked here but when the
+change is queued: see conditions.py.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ from ferrite_hooks.webhooks.model import Webhook
 CACHED_ANSWERS = 65_536
 CACHED_KEY_BYTES = 256  # longer keys are looked up each time, so that the cache's memory is bounded
 CACHED_SCOPES = 1024  # (database, event) pairs
+QUICK_STEPS = 8  # a look-up in so many steps is as cheap as a cache
 FLUSH_EVENTS = frozenset({"flush", "flushdb", "swapdb"})
 
 MayRead = Callable[[str, bytes], bool]  # (owner, key) -> whether the ACL lets the owner read the key
+ReadsAll = Callable[[str], bool]  # owner -> whether it may read every key
 
 
 class Matcher:
     """The enabled webhooks, ready to be asked."""
 
-    __slots__ = ("_answers", "_may_read", "_scopes", "_webhooks", "listening")
+    __slots__ = ("_answers", "_may_read", "_reads_all", "_scopes", "_webhooks", "listening")
 
-    def __init__(self, may_read: MayRead | None = None) -> None:
-        """`may_read` None: every owner may read every key."""
+    def __init__(self, may_read: MayRead | None = None, reads_all: ReadsAll = lambda owner: False) -> None:
+        """`may_read` None: every owner may read every key. `reads_all` spares asking it for each key."""
         self.listening = False  # whether there is any enabled webhook
         self._may_read = may_read
+        self._reads_all = reads_all
         self._webhooks: dict[int, Webhook] = {}
-        self._answers: dict[tuple[int, str, bytes | None], tuple[int, ...]] = {}
+        self._answers: dict[tuple[int, str, bytes], tuple[int, ...]] = {}
         self._scopes: dict[tuple[int, str], _Scope] = {}
 
     def set(self, webhooks: Iterable[Webhook]) -> None:
@@ -51,22 +55,30 @@ class Matcher:
         """The serials, ascending, of the webhooks that want `event` (a notification name or an application
         event) of `key`. Without a key, a webhook with patterns is asked only about a flush, which
         concerns every key."""
-        answer = self._answers.get((db, event, key))
-        return self._look_up(db, event, key) if answer is None else answer
-
-    def _look_up(self, db: int, event: str, key: bytes | None) -> tuple[int, ...]:
-        scope = self._scopes.get((db, event))
-        if scope is None:
-            if len(self._scopes) >= CACHED_SCOPES:
-                self._scopes.clear()
-            scope = self._scopes[(db, event)] = _Scope(
-                w for w in self._webhooks.values()
-                if (not w.databases or db in w.databases) and selects(w.events, event)
-            )  # fmt: skip
+        scope = self._scopes.get((db, event)) or self._scope(db, event)
+        if scope.answer is not None:
+            return scope.answer
         if key is None:
             return scope.everyone if event in FLUSH_EVENTS else scope.any_key
+        if scope.quick:
+            return scope.find(key)
+        answer = self._answers.get((db, event, key))
+        return self._look_up(scope, db, event, key) if answer is None else answer
+
+    def _scope(self, db: int, event: str) -> _Scope:
+        if len(self._scopes) >= CACHED_SCOPES:
+            self._scopes.clear()
+        webhooks = [
+            w for w in self._webhooks.values()
+            if (not w.databases or db in w.databases) and selects(w.events, event)
+        ]  # fmt: skip
+        limited = self._may_read is not None and not all(self._reads_all(w.owner) for w in webhooks)
+        scope = self._scopes[(db, event)] = _Scope(webhooks, limited)
+        return scope
+
+    def _look_up(self, scope: _Scope, db: int, event: str, key: bytes) -> tuple[int, ...]:
         answer = scope.find(key)
-        if answer and self._may_read is not None:
+        if answer and scope.limited and self._may_read is not None:
             answer = tuple(s for s in answer if self._may_read(self._webhooks[s].owner, key))
         if len(key) <= CACHED_KEY_BYTES:
             if len(self._answers) >= CACHED_ANSWERS:
@@ -83,9 +95,11 @@ _BySuffix = dict[int, dict[bytes, _Candidates]]  # length of the suffix -> suffi
 class _Scope:
     """The webhooks that want one event of one database, by their key patterns."""
 
-    __slots__ = ("_exact", "_lengths", "_prefixes", "any_key", "everyone")
+    __slots__ = ("_exact", "_lengths", "_prefixes", "answer", "any_key", "everyone", "limited", "quick")
 
-    def __init__(self, webhooks: Iterable[Webhook]) -> None:
+    def __init__(self, webhooks: Iterable[Webhook], limited: bool) -> None:
+        self.limited = limited  # an owner may not read every key
+        steps = 0
         any_key: set[int] = set()
         everyone: set[int] = set()
         self._exact: dict[bytes, list[int]] = {}
@@ -102,15 +116,20 @@ class _Scope:
                     any_key.add(webhook.serial)
                 else:
                     predicate = None if certain is None else glob.compile(pattern)
+                    steps += predicate is not None
                     table = self._prefixes.setdefault(prefix, {}).setdefault(len(suffix), {})
                     candidate = (len(prefix) + len(suffix), predicate, webhook.serial)
                     table.setdefault(suffix, []).append(candidate)
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self.any_key = tuple(sorted(any_key))
         self.everyone = tuple(sorted(everyone))
+        # The answer for every key, where it does not depend on the key
+        self.answer = self.any_key if any_key == everyone and not limited else None
+        steps += len(self._lengths) + max((len(table) for table in self._prefixes.values()), default=0)
+        self.quick = not limited and steps <= QUICK_STEPS
 
     def find(self, key: bytes) -> tuple[int, ...]:
-        found = self._exact.get(key, []).copy()
+        found = list(self._exact.get(key, ()))
         size = len(key)
         for length in self._lengths:
             if length > size:

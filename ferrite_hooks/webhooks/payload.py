@@ -1,6 +1,6 @@
 """A Change as the JSON that leaves the house: three formats, single events and batches.
 
-The seed's receivers check a signature over `JSON.stringify(JSON.parse(body))`, so every body here is a
+The documented receiver of Ferrite checks a signature over `JSON.stringify(JSON.parse(body))`, so every body here is a
 fixed point of that: compact, strings escaped as JSON.stringify does (orjson agrees), numbers in ECMAScript's
 spelling, and keys that look like array indexes first and ascending, as JavaScript keeps them. A number that
 JavaScript could not hold exactly (an integer beyond 2^53-1), or JSON at all (inf), is a string.

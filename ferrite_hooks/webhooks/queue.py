@@ -52,8 +52,9 @@ class Queue:
 
     def push(self, change: Change, coalesced: int = 0) -> Pending:
         # One lane keeps the whole of a batch webhook in order.
-        event = self.lanes.add(change, None if self.webhook.batch else lane_of(change), coalesced)
-        if self.webhook.coalesce:
+        webhook = self.webhook
+        event = self.lanes.add(change, None if webhook.batch else lane_of(change), coalesced)
+        if webhook.coalesce:
             self._latest[lane_of(change)] = event
         return event
 

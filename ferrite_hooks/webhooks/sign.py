@@ -79,6 +79,8 @@ def _standard_key(secret: str) -> bytes:
 
 
 def _ferrite(secret: str, id: str, seconds: str, body: bytes) -> str:
+    if asymmetric.is_private(secret):
+        return ""  # the scheme is symmetric
     return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
 
 
@@ -89,21 +91,28 @@ def _standard(secret: str, id: str, seconds: str, body: bytes) -> str:
     return "v1," + b64encode(hmac.digest(_standard_key(secret), signed, "sha256")).decode()
 
 
-# Header -> the signature in it, from (secret, message id, unix seconds as text, body).
+# Header -> the signature in it, from (secret, message id, unix seconds as text, body); "" = not with this secret.
 SCHEMES: dict[str, Callable[[str, str, str, bytes], str]] = {
     "X-Ferrite-Signature": _ferrite,
     "webhook-signature": _standard,
 }
 
 
+# Schemes whose header has room for several signatures, space-separated.
+_SEVERAL = frozenset({"webhook-signature"})
+
+
 def _signatures(webhook: Webhook, id: str, seconds: str, body: bytes, now_ms: int) -> list[tuple[str, str]]:
     secrets = [webhook.secret] if webhook.secret else []
     if webhook.old_secret and now_ms < webhook.old_secret_until:
         secrets.append(webhook.old_secret)
-    ferrite = [_ferrite(secret, id, seconds, body) for secret in secrets if not asymmetric.is_private(secret)]
-    headers = list(zip(("X-Ferrite-Signature", "X-Ferrite-Signature-Old"), ferrite, strict=False))
-    if secrets:
-        headers.append(("webhook-signature", " ".join(_standard(secret, id, seconds, body) for secret in secrets)))
+    headers = []
+    for name, sign in SCHEMES.items():
+        signatures = [signature for secret in secrets if (signature := sign(secret, id, seconds, body))]
+        if name in _SEVERAL and signatures:
+            headers.append((name, " ".join(signatures)))
+        else:
+            headers += zip((name, f"{name}-Old"), signatures, strict=False)
     return headers
 
 
@@ -141,7 +150,7 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
     | {"te", "trailer", "transfer-encoding", "upgrade", "expect"}
 )
-_OURS = frozenset({"user-agent", "webhook-id", "webhook-timestamp", "webhook-signature"})
+_OURS = frozenset({"user-agent", "webhook-id", "webhook-timestamp", *(name.lower() for name in SCHEMES)})
 HIDDEN = b"(hidden)"
 MIN_PART = 4  # bytes of a secret that are looked for
 MAX_HEADER_NAME = 128

@@ -102,6 +102,16 @@ using("monitor", async (client) => {
   assert.deepEqual(seen[0], [["set", "k", 'a "b" c'], "0"]);
 });
 
+using("scripts", async (client) => {
+  client.defineCommand("addAndGet", { numberOfKeys: 1, lua: "redis.call('incrby', KEYS[1], ARGV[1]); return redis.call('get', KEYS[1])" });
+  assert.equal(await client.addAndGet("n", 5), "5");
+  await client.script("FLUSH");
+  assert.equal(await client.addAndGet("n", 5), "10");
+  const [[, first], [, second]] = await client.pipeline().addAndGet("n", 1).addAndGet("n", 1).exec();
+  assert.deepEqual([first, second], ["11", "12"]);
+  assert.deepEqual(await client.eval("return {1, 'a', {2.9, false}, redis.status_reply('FINE')}", 0), [1, "a", [2, null], "FINE"]);
+});
+
 using("webhook commands", async (client) => {
   assert.equal(await client.call("WEBHOOK.CREATE", "w", "http://example.com/", "EVENTS", "SET"), "OK");
   assert.deepEqual((await client.call("WEBHOOK.LIST"))[0].slice(0, 2), ["name", "w"]);

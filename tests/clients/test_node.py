@@ -42,6 +42,10 @@ def test_ioredis(server: ServerProcess) -> None:
     run("ioredis.mjs", server)
 
 
+def test_bullmq(server: ServerProcess) -> None:
+    run("bullmq.mjs", server)
+
+
 # --- the document's receiver --------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ from process import ServerProcess, free_port
 from receiver import Received
 from terminal import Terminal
 
-SEED_STATS = [
+DOCUMENTED_STATS = [
     "total_webhooks", "active_webhooks", "total_deliveries", "successful_deliveries", "failed_deliveries",
     "pending_deliveries", "avg_latency_ms",
 ]  # fmt: skip
@@ -35,7 +36,7 @@ def cli(server: ServerProcess, tmp_path: Path) -> Cli:
         done = subprocess.run(
             ["redis-cli", "-p", str(server.port), *words],
             input=typed.encode() if isinstance(typed, str) else typed,
-            capture_output=True, timeout=15, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/usr/local/bin:/bin"},
+            capture_output=True, timeout=15, env={**os.environ, "HOME": str(tmp_path)},
         )  # fmt: skip
         assert done.returncode == 0 or not ok, done
         return (done.stdout + done.stderr).decode()
@@ -101,7 +102,7 @@ def test_webhooks_as_json(cli: Cli) -> None:
     ]  # fmt: skip
     info = json.loads(cli("--json WEBHOOK.INFO two"))
     assert (info["secret"], info["headers"], info["deliveries"]) == ("set", {"X-Key": "set"}, 0)
-    assert list(json.loads(cli("--json WEBHOOK.STATS")))[:7] == SEED_STATS
+    assert list(json.loads(cli("--json WEBHOOK.STATS")))[:7] == DOCUMENTED_STATS
     for line in ("WEBHOOK.INFO orders", "WEBHOOK.INFO two", "SLOWLOG GET", "WEBHOOK.DEAD two", "WEBHOOK.STATS two"):
         shown = cli("--json " + line) + cli(line)
         assert not any(secret in shown for secret in ("t0ken", "hidden", "shh"))
@@ -144,6 +145,33 @@ def test_scan_modes(cli: Cli) -> None:
     memory = cli("--memkeys")
     assert re.search(r"Biggest string found '\"user:499\"' has \d+ bytes", memory), memory
     assert "Sampled 505 keys in the keyspace!" in memory
+
+
+def test_hot_keys(cli: Cli) -> None:
+    cli("CONFIG SET maxmemory-policy allkeys-lfu")
+    try:
+        cli("MSET cold 1 hot 1")
+        cli("-r", "200", "GET", "hot")
+        assert re.search(r"hot key found with counter: \d+\s+keyname: \"hot\"", cli("--hotkeys"))
+    finally:
+        cli("CONFIG SET maxmemory-policy noeviction")
+
+
+def test_script_file(cli: Cli, tmp_path: Path) -> None:
+    script = tmp_path / "script.lua"
+    script.write_text("return {KEYS[1], ARGV[1], redis.call('SET', KEYS[1], ARGV[1])}")
+    assert cli("--eval", str(script), "k", ",", "v") == "k\nv\nOK\n"
+
+
+def test_url_and_user(cli: Cli, server: ServerProcess) -> None:
+    cli("ACL SETUSER tester on >pass ~* +@all")
+    try:
+        address = f"127.0.0.1:{server.port}"
+        assert cli("-u", f"redis://tester:pass@{address}/3", "--no-auth-warning", "ACL", "WHOAMI") == "tester\n"
+        assert cli("--user tester --pass pass --no-auth-warning -n 3 CLIENT INFO").count(" db=3 ") == 1
+        assert "WRONGPASS" in cli("--user tester --pass wrong --no-auth-warning PING", ok=False)
+    finally:
+        cli("ACL DELUSER tester")
 
 
 def test_watching_modes(server: ServerProcess, tmp_path: Path, cli: Cli) -> None:
@@ -332,7 +360,7 @@ def test_managing_webhooks(cli: Cli, receiver: BlockingReceiver) -> None:
     (listed,) = json.loads(cli("--json WEBHOOK.LIST"))
     assert (listed["pattern"], listed["events"]) == ("order:v2:*", ["SET", "DEL", "EXPIRE"])
     stats = json.loads(cli("--json WEBHOOK.STATS order-updates"))
-    assert [stats[name] for name in SEED_STATS[:6]] == [1, 1, 1, 1, 0, 0]
+    assert [stats[name] for name in DOCUMENTED_STATS[:6]] == [1, 1, 1, 1, 0, 0]
     assert cli("WEBHOOK.DELETE order-updates") == "1\n"
     assert cli("--json WEBHOOK.LIST") == "[]\n"
 

@@ -386,6 +386,61 @@ def test_blocking_timeout(client: redis.Redis) -> None:
     assert 0.09 <= time.monotonic() - started < 5
 
 
+# --- scripts, locks -----------------------------------------------------------------------------------------
+
+
+def test_scripts(client: redis.Redis) -> None:
+    script = client.register_script("return {KEYS[1], ARGV[1], redis.call('INCRBY', KEYS[1], ARGV[1])}")
+    assert script(keys=["n"], args=[5]) == ["n", "5", 5]
+    client.script_flush()
+    assert script(keys=["n"], args=[5]) == ["n", "5", 10]  # NOSCRIPT, SCRIPT LOAD and again
+    with client.pipeline() as pipe:
+        script(keys=["n"], args=[1], client=pipe)
+        pipe.get("n")
+        assert pipe.execute() == [["n", "1", 11], "11"]
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        client.eval("return redis.call('LPUSH', KEYS[1], 'x')", 1, "n")
+    assert client.eval("return redis.pcall('LPUSH', KEYS[1], 'x')['err']", 1, "n").startswith("WRONGTYPE")
+    assert client.eval("return cjson.encode({a = {1, 2}})", 0) == '{"a":[1,2]}'
+    assert client.eval_ro("return redis.call('GET', KEYS[1])", 1, "n") == "11"
+
+
+def test_locks(server: ServerProcess, client: redis.Redis) -> None:
+    held = client.lock("resource", timeout=10)
+    assert held.acquire(blocking=False)
+    assert not client.lock("resource", timeout=10).acquire(blocking=False)
+    assert held.extend(20) is True
+    assert 10 < client.ttl("resource") <= 30
+    assert held.reacquire() is True
+    held.release()
+    with pytest.raises(redis.exceptions.LockError):
+        held.release()
+    lost = client.lock("resource", timeout=10)
+    lost.acquire()
+    client.set("resource", "somebody else")
+    with pytest.raises(redis.exceptions.LockNotOwnedError):
+        lost.release()
+    client.delete("resource")
+
+    counted = 0
+
+    def work() -> None:
+        nonlocal counted
+        with server.client() as mine:
+            for _ in range(5):
+                with mine.lock("turn", timeout=10, sleep=0.002):
+                    present = counted
+                    mine.ping()
+                    counted = present + 1
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(15)
+    assert counted == 15
+
+
 # --- iterators ----------------------------------------------------------------------------------------------
 
 
@@ -424,19 +479,25 @@ def test_large_values(server: ServerProcess, protocol: int) -> None:
         assert client.hgetall("h") == {b"big": value}
 
 
-def test_large_replies(client: redis.Redis) -> None:
+@pytest.mark.parametrize("kind", ["list", "set", "hash", "zset", "strings"])
+def test_large_replies(client: redis.Redis, kind: str) -> None:
     numbers = [str(number) for number in range(MANY)]
-    client.rpush("l", *numbers)
-    assert client.lrange("l", 0, -1) == numbers
-    client.sadd("s", *numbers)
-    assert client.smembers("s") == set(numbers)
-    client.hset("h", mapping=dict.fromkeys(numbers, "v"))
-    assert client.hgetall("h") == dict.fromkeys(numbers, "v")
-    client.zadd("z", {number: int(number) for number in numbers})
-    assert len(client.zrange("z", 0, -1, withscores=True)) == MANY
-    client.mset(dict.fromkeys(numbers, "v"))
-    assert client.mget(numbers) == ["v"] * MANY
-    assert len(client.keys()) == MANY + 4
+    if kind == "list":
+        client.rpush("k", *numbers)
+        assert client.lrange("k", 0, -1) == numbers
+    elif kind == "set":
+        client.sadd("k", *numbers)
+        assert client.smembers("k") == set(numbers)
+    elif kind == "hash":
+        client.hset("k", mapping=dict.fromkeys(numbers, "v"))
+        assert client.hgetall("k") == dict.fromkeys(numbers, "v")
+    elif kind == "zset":
+        client.zadd("k", {number: int(number) for number in numbers})
+        assert dict(client.zrange("k", 0, -1, withscores=True)) == {number: int(number) for number in numbers}
+    else:
+        client.mset(dict.fromkeys(numbers, "v"))
+        assert client.mget(numbers) == ["v"] * MANY
+        assert set(client.keys()) == set(numbers)
 
 
 # --- connections ---------------------------------------------------------------------------------------------

@@ -80,3 +80,10 @@ def test_restored_collections_have_their_encoding(client: Client, harness: Harne
     client("HSET", "h", "f", "v" * 100)
     client("RESTORE", "twin", 0, client("DUMP", "h"))
     assert client("OBJECT", "ENCODING", "twin") == b"hashtable"
+
+
+def test_the_form_of_clusters_is_the_same(client: Client, harness: Harness) -> None:
+    client("SET", "k", "v")
+    assert client.raw("RESTORE-ASKING", "j", 0, client("DUMP", "k")) == b"+OK\r\n"
+    assert client("GET", "j") == b"v"
+    assert harness.effects()[-1][0] == b"RESTORE"

@@ -125,3 +125,10 @@ def _repeated_tokens(docs: list[object]) -> set[object]:
     arguments = dict(zip(docs[::2], docs[1::2], strict=True)).get("arguments", [])
     found = [dict(zip(a[::2], a[1::2], strict=True)) for a in arguments]  # type: ignore[attr-defined]
     return {a["token"] for a in found if "multiple_token" in a.get("flags", ()) and a["type"] != "block"}
+
+
+def test_list_names_subcommands_too(oracle: Oracle, client: Client) -> None:
+    theirs = parse(oracle("COMMAND", "LIST"))
+    ours = parse(client.raw("COMMAND", "LIST"))
+    shared = {made.name for made in all_commands()} & set(theirs)  # type: ignore[call-overload]
+    assert {"config|get", "get"} < shared <= set(ours)  # type: ignore[call-overload]

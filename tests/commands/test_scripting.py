@@ -486,3 +486,53 @@ def test_command_facts(both: Pair, name: str) -> None:
 
     ours, theirs = both.ours.raw("COMMAND", "INFO", name), both.oracle("COMMAND", "INFO", name)
     assert facts(ours) == facts(theirs)
+
+
+def test_locks_of_redis_py(both: Pair) -> None:
+    from redis.lock import Lock
+
+    both.check("SET", "lock", "token", "NX", "PX", 60_000)
+    both.check("EVAL", Lock.LUA_EXTEND_SCRIPT, 1, "lock", "wrong", 1000, 0)
+    both.check("EVAL", Lock.LUA_EXTEND_SCRIPT, 1, "lock", "token", 1000, 1)
+    both.check("EVAL", Lock.LUA_REACQUIRE_SCRIPT, 1, "lock", "token", 60_000)
+    both.check("EVAL", Lock.LUA_RELEASE_SCRIPT, 1, "lock", "wrong")
+    both.check("EVAL", Lock.LUA_RELEASE_SCRIPT, 1, "lock", "token")
+    both.check("EVAL", Lock.LUA_RELEASE_SCRIPT, 1, "lock", "token")
+    both.check("EXISTS", "lock")
+
+
+SLIDING_WINDOW = """
+local key, now, window, limit = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('ZREMRANGEBYSCORE', key, '-inf', now - window)
+local used = redis.call('ZCARD', key)
+if used >= limit then
+    local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    return {0, limit - used, oldest[2] + window - now}
+end
+redis.call('ZADD', key, now, now .. '-' .. used)
+redis.call('PEXPIRE', key, window)
+return {1, limit - used - 1, 0}
+"""
+TOKEN_BUCKET = """
+local rate, capacity, now, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local state = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = tonumber(state[1]) or capacity
+local at = tonumber(state[2]) or now
+tokens = math.min(capacity, tokens + math.max(0, now - at) * rate)
+local allowed = tokens >= wanted
+if allowed then tokens = tokens - wanted end
+redis.call('HSET', KEYS[1], 'tokens', tokens, 'at', now)
+redis.call('EXPIRE', KEYS[1], math.ceil(capacity / rate) * 2)
+return {allowed, tostring(tokens)}
+"""
+
+
+def test_rate_limiters_by_digest(both: Pair) -> None:
+    window = both.check("SCRIPT", "LOAD", SLIDING_WINDOW).split(b"\r\n")[1]
+    bucket = both.check("SCRIPT", "LOAD", TOKEN_BUCKET).split(b"\r\n")[1]
+    for now in (0, 10, 20, 30, 1005, 1011, 5000):
+        both.check("EVALSHA", window, 1, "window", now, 1000, 3)
+    for now, wanted in ((0, 4), (1, 4), (2, 4), (2.5, 1), (3, 5), (30, 10), (30, 1)):
+        both.check("EVALSHA", bucket, 1, "bucket", 1.5, 10, now, wanted)
+    both.check("HGETALL", "bucket")
+    both.check("ZRANGE", "window", 0, -1, "WITHSCORES")

@@ -111,7 +111,7 @@ def test_xread_does_not_wait_in_a_transaction_or_script(harness: Harness, client
 
 def test_a_wait_is_counted_once_when_it_ends(harness: Harness, client: Client) -> None:
     made = COMMANDS[b"xreadgroup"]
-    made.calls = made.failed = 0
+    made.reset_statistics()
     first, second = harness.connect(), harness.connect()
     client("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
     first("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", ">")

@@ -44,6 +44,8 @@ def test_inline_and_arrays_mix() -> None:
     (b"   ", []),
     (b'"unbalanced', None),
     (b'"a"b', None),
+    (b"GET k\0 more", [b"GET", b"k"]),  # to Redis the line is a C string
+    (b'GET "k\0"', None),
 ])  # fmt: skip
 def test_inline_quoting(line: bytes, args: list[bytes] | None) -> None:
     assert split_inline(line) == args

@@ -215,3 +215,17 @@ def test_shutdown_command(server: ServerProcess) -> None:
     with server.client() as client:
         client.shutdown(nosave=True)
     assert server.process is not None and server.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("head", [b"POST / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_http_requests_get_no_further_than_their_head(server: ServerProcess, head: bytes) -> None:
+    """A web page, or a webhook that points here, must not be able to send commands in a body."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as wire:
+        wire.sendall(head + b"Content-Length: 30\r\n\r\nSET k by-http\r\n")
+        received = b""
+        while chunk := wire.recv(1000):
+            received += chunk
+    assert b"+OK" not in received
+    with server.client() as client:
+        assert client.get("k") is None
+    assert "it speaks HTTP" in server.log()

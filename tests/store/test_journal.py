@@ -391,3 +391,86 @@ async def test_a_segment_ends_beside_the_loop(tmp_path: Path) -> None:
     last = journal.last_frame
     journal.close()
     assert [f[0] for f in opened_and_closed(tmp_path)] == list(range(1, last + 1))
+
+
+# --- behind a snapshot -----------------------------------------------------------------------------------------
+
+
+def test_reading_begins_behind_the_snapshot(tmp_path: Path) -> None:
+    """Segments below are not even opened: they may be damaged."""
+    written(tmp_path, SMALL, segment_bytes=4096)
+    journal, _ = opened(tmp_path)
+    journal.rotate()
+    journal.append(*three(5))
+    journal.close()
+    (tmp_path / SEGMENT_1).write_bytes(b"spoilt")
+    journal = Journal.open(tmp_path, fsync="no")
+    assert [frame.number for frame in journal.replay(5)] == [5]
+    assert journal.append(*three(6)) == 6
+    journal.close()
+
+
+def test_a_journal_that_ends_before_the_snapshot(tmp_path: Path) -> None:
+    written(tmp_path, SMALL)
+    journal = Journal.open(tmp_path, fsync="no")
+    with pytest.raises(JournalError, match="ends with frame 4, the snapshot is of frame 6"):
+        list(journal.replay(7))
+    journal.close()
+    journal = Journal.open(tmp_path, fsync="no", repair=True)
+    id = journal.journal_id
+    assert list(journal.replay(7)) == [] and journal.append(*three(7)) == 7
+    journal.close()
+    assert journal.journal_id == id and len(list(tmp_path.glob("*.bad"))) == 1
+    journal = Journal.open(tmp_path, fsync="no")
+    assert [frame.number for frame in journal.replay(7)] == [7]
+    journal.close()
+
+
+def test_a_directory_that_lost_its_journal_goes_on(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, fsync="no", journal_id="abcdefgh", first=43)
+    assert list(journal.replay(43)) == [] and journal.append(*three(1)) == 43
+    journal.close()
+    journal = Journal.open(tmp_path, fsync="no", journal_id="ignored!", first=1)
+    assert journal.journal_id == "abcdefgh" and [frame.number for frame in journal.replay()] == [43]
+    journal.close()
+
+
+def test_pruning_keeps_what_is_young_and_small_enough(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    for n in range(1, 6):
+        journal.append(*three(n))
+        journal.rotate()
+    paths = sorted(tmp_path.glob("*.log"))
+    for n, path in enumerate(paths):
+        os.utime(path, (1000 + n, 1000 + n))
+    size = paths[3].stat().st_size + paths[4].stat().st_size
+    assert journal.prune(4, 0, 1 << 30) == 0  # all may stay
+    assert journal.prune(4, 1001, 1 << 30) == 1  # the first is too old; from frame 4 on nothing may go
+    assert journal.first_frame == 2
+    assert journal.bytes_from(4) == size + paths[5].stat().st_size
+    assert journal.prune(6, 0, size) == 2  # two fit
+    assert journal.first_frame == 4
+    assert journal.prune(6, 0, -1) == 2
+    assert [frame.number for frame in journal.replay()] == [] and journal.size == journal.bytes_from(0)
+    journal.close()
+
+
+def test_reading_goes_on_where_segments_were_dropped_meanwhile(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    for n in range(1, 6):
+        journal.append(*three(n))
+        journal.rotate()
+    reading = journal.replay()
+    assert next(reading).number == 1
+    journal.drop_before(5)
+    assert [frame.number for frame in reading] == [5]
+    journal.close()
+
+
+async def test_when_synced_does_not_wait_for_the_policy(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    done = asyncio.Event()
+    journal.when_synced(journal.append(*three(1)), lambda error: done.set() if not error else None)
+    await asyncio.wait_for(done.wait(), 10)
+    assert journal.durable_frame == 1
+    journal.close()

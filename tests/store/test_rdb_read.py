@@ -120,7 +120,7 @@ def test_a_wrong_version_or_checksum_is_told_apart_from_bad_data() -> None:
         (0, b"\x82", "unknown encoding"),
         (1, b"\xc0\1", "should"),
         (7, b"", "module"),
-        (24, b"", "time to live"),
+        (22, b"", "release candidate"),
         (99, b"", "not known"),
     ],
 )

@@ -70,8 +70,21 @@ def test_owner_sees_only_what_the_acl_lets_it_read() -> None:
     assert matcher.match(0, "set", b"ann:1") == (1, 2)
 
 
+def test_owner_who_reads_every_key_is_not_asked_about_each() -> None:
+    def may_read(owner: str, key: bytes) -> bool:
+        assert owner == "ann"
+        return key.startswith(b"ann:")
+
+    matcher = Matcher(may_read, lambda owner: owner == "root")
+    matcher.set([hook(1, owner="root")])
+    assert matcher.match(0, "set", b"bob:1") == (1,)
+    matcher.set([hook(1, owner="root", events=("DEL",)), hook(2, owner="ann")])
+    assert matcher.match(0, "set", b"bob:1") == ()
+    assert matcher.match(0, "set", b"ann:1") == (2,)
+
+
 def test_memory_is_bounded() -> None:
-    matcher = Matcher()
+    matcher = Matcher(lambda owner, key: True)  # asked for each key, so worth remembering
     matcher.set([hook(1)])
     for i in range(CACHED_ANSWERS + 10):
         matcher.match(0, "set", b"%d" % i)

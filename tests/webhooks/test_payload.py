@@ -1,4 +1,4 @@
-"""Bodies: the seed's shape, and a fixed point of JavaScript's parse and stringify whatever the data is."""
+"""Bodies: the documented shape, and a fixed point of JavaScript's parse and stringify whatever the data is."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def node() -> Iterator[Node]:
     process.close()
 
 
-# What the seed's receiver does with a body: parse it, stringify it, compare the HMAC of that.
+# What Ferrite's documented receiver does with a body: parse it, stringify it, compare the HMAC of that.
 VERIFY = (
     "(()=>{const again=JSON.stringify(JSON.parse(x.body));"
     "const mac='sha256='+crypto.createHmac('sha256',x.secret).update(again).digest('hex');"

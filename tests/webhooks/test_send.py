@@ -125,6 +125,16 @@ async def test_a_bomb_is_not_opened(receiver: Receiver, sender: Sender) -> None:
     assert (await sender.post(request(receiver.url()))).body == packed[:KEEP_LIMIT]
 
 
+async def test_only_so_much_of_an_answer_is_read(receiver: Receiver, sender: Sender) -> None:
+    receiver.default = Reply(body=b"x" * 5000)
+    sender.max_response_bytes = 100
+    outcome = await sender.post(request(receiver.url()))
+    assert outcome.delivered and outcome.body == b"x" * 100
+    sender.max_response_bytes = 0
+    outcome = await sender.post(request(receiver.url()))
+    assert outcome.delivered and outcome.body == b""
+
+
 async def test_a_refused_connection(receiver: Receiver, sender: Sender) -> None:
     await receiver.refuse()
     outcome = await sender.post(request(receiver.url()))

@@ -1,4 +1,4 @@
-"""Signatures that the seed's verifier and Standard Webhooks accept, and the receiver's own check."""
+"""Signatures that Ferrite's documented verifier and Standard Webhooks accept, and the receiver's own check."""
 
 from __future__ import annotations
 

@@ -1,0 +1,222 @@
+"""`maxmemory`: which keys go when memory is full, and who is told -OOM.
+
+Memory is measured ten times a second (memory.Meter, off the hot path); between two measurements what clients
+have sent counts as growth, and what was evicted as freed. A command that may need memory first evicts a few
+keys if there is too much; a timer goes on with the rest. Victims are chosen as Redis does: the best of
+`maxmemory-samples` random keys and of the best ones seen before. Nothing of this exists while maxmemory is 0.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from random import random
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from ferrite_hooks.engine import access
+from ferrite_hooks.engine.memory import entry_bytes
+from ferrite_hooks.engine.timers import Timer
+
+if TYPE_CHECKING:
+    from ferrite_hooks.engine.engine import Engine
+    from ferrite_hooks.engine.keyspace import Database
+
+log = logging.getLogger("ferrite_hooks.engine")
+
+PER_COMMAND = 8  # keys that one command evicts at most
+PER_CYCLE = 200  # … and the timer, before the loop gets its turn
+MEASURE_MS = 100
+_SHARE = 100  # measuring takes at most one part in so many of the time
+_GRAIN = 1 << 16  # bytes of growth that are worth another measurement: this many, or a thousandth of the limit
+_POOL = 16  # candidates that are remembered
+
+Candidate = tuple["Database", bytes]
+
+
+class Eviction:
+    """Of one engine. `engine.over_memory` is `over` while there is a limit."""
+
+    __slots__ = (
+        "_candidates", "_engine", "_exceeded_ms", "_input", "_kind", "_samples", "_since", "_timer", "_turn",
+        "_used", "_volatile", "asked_idle", "evicted", "limit",
+    )  # fmt: skip
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.limit = 0
+        self.evicted = 0  # keys
+        self.asked_idle = False  # someone wants OBJECT IDLETIME
+        self._kind = ""  # lru, lfu, random, ttl; "" = noeviction
+        self._volatile = False  # only keys with a time to live
+        self._used = 0  # as measured, less what was evicted since
+        self._input = 0  # what clients had sent when it was measured
+        self._since = self._exceeded_ms = 0
+        self._timer: Timer | None = None
+        self._turn = 0
+        self._candidates: list[tuple[int, int, bytes]] = []  # (-rank, database, key), the best to go last
+        self._samples: dict[int, Sample] = {}  # by database
+
+    def configure(self) -> None:
+        """Takes over maxmemory and its policy from the settings."""
+        engine, settings = self._engine, self._engine.settings
+        scope, _, self._kind = settings["maxmemory-policy"].partition("-")
+        self._volatile = scope == "volatile"
+        self.limit = settings["maxmemory"]
+        self._candidates, self._samples = [], {}
+        access.keep(engine, self._kind if self._kind in ("lru", "lfu") else "lru" if self.asked_idle else "")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.limit:
+            engine.over_memory = None
+            self._exceed(False)
+        else:
+            engine.over_memory = self.over
+            self._measure()
+            if self._used > self.limit:
+                log.warning("maxmemory %d is less than the %d bytes in use: keys will be evicted or writes refused",
+                            self.limit, self._used)  # fmt: skip
+            self._timer = engine.timers.after(1, self._cycle)
+        engine.refresh()
+
+    @property
+    def exceeded_ms(self) -> tuple[int, int]:
+        """How long memory has been over the limit: in all, and now without a break."""
+        now = self._engine.clock.now - self._since if self._since else 0
+        return self._exceeded_ms + now, now
+
+    def over(self) -> bool:
+        """Whether a command that needs memory must be refused. Evicts, a bounded number of keys, before it
+        says so; while there are more to evict the answer is no."""
+        grown = self._engine.host.input_bytes - self._input
+        if self._used + grown <= self.limit:
+            return False
+        if grown > max(_GRAIN, self.limit >> 10):
+            self._measure()
+            if self._used <= self.limit:
+                return False
+        if not self._may_evict():
+            return not self._kind
+        return not self._evict(PER_COMMAND)
+
+    # -- what runs by itself -----------------------------------------------------------------------------------------
+
+    def _cycle(self) -> None:
+        engine = self._engine
+        started = perf_counter_ns()
+        self._measure()
+        pause = max(MEASURE_MS, (perf_counter_ns() - started) * _SHARE // 1_000_000)
+        if self._used > self.limit and self._may_evict():
+            if self._evict(PER_CYCLE) and self._used > self.limit:
+                pause = 1
+            engine.latency.add("eviction-cycle", perf_counter_ns() - started)
+            engine.settle()
+        self._timer = engine.timers.after(pause, self._cycle)
+
+    def _measure(self) -> None:
+        self._used = self._engine.memory.measure()
+        self._input = self._engine.host.input_bytes
+        self._exceed(self._used > self.limit)
+
+    def _exceed(self, over: bool) -> None:
+        now = self._engine.clock.now
+        if over and not self._since:
+            self._since = now
+        elif not over and self._since:
+            self._exceeded_ms += now - self._since
+            self._since = 0
+
+    # -- evicting ----------------------------------------------------------------------------------------------------
+
+    def _may_evict(self) -> bool:
+        engine = self._engine
+        return bool(self._kind) and not (engine.loading or engine.busy or engine.paused_writes())
+
+    def _evict(self, most: int) -> bool:
+        """Evicts until there is room, `most` keys at most. Returns False when there is none and nothing that
+        could still go."""
+        growth = self._engine.host.input_bytes - self._input
+        databases = [db for db in self._engine.databases if self._members(db)]
+        while self._used + growth > self.limit:
+            if not most:
+                return True
+            victim = self._victim(databases)
+            if victim is None:
+                return False
+            db, key = victim
+            self._used -= entry_bytes(key, db.data[key])
+            self.evicted += 1
+            most -= 1
+            db.evict(key)
+        return True
+
+    def _members(self, db: Database) -> Mapping[bytes, object]:
+        return db.expires if self._volatile else db.data
+
+    def _victim(self, databases: list[Database]) -> Candidate | None:
+        if self._kind == "ttl":
+            return self._engine.expiry.soonest()
+        while databases:
+            if self._kind != "random":
+                return self._least_used(databases)
+            self._turn += 1
+            db = databases[self._turn % len(databases)]
+            key = self._draw(db)
+            if key is not None:
+                return db, key
+            databases.remove(db)
+        return None
+
+    def _least_used(self, databases: list[Database]) -> Candidate | None:
+        """The worst of a fresh sample of each database and of the worst from before."""
+        engine, candidates = self._engine, self._candidates
+        records = engine.access
+        assert records is not None  # `configure` has seen to it
+        for db in databases:
+            for _ in range(engine.settings["maxmemory-samples"]):
+                key = self._draw(db)
+                if key is not None:
+                    candidates.append((-records.rank(db, key), db.index, key))
+        candidates.sort()
+        del candidates[:-_POOL]
+        while candidates:
+            negative, index, key = candidates.pop()
+            db = engine.databases[index]
+            if key in self._members(db) and records.rank(db, key) <= -negative:  # else it was used since
+                return db, key
+        return None
+
+    def _draw(self, db: Database) -> bytes | None:
+        sample = self._samples.get(db.index)
+        if sample is None:
+            sample = self._samples[db.index] = Sample()
+        return sample.draw(self._members(db))
+
+
+class Sample:
+    """Random keys of a mapping that goes on changing: drawn from a list, which is made again when it has become
+    half as long as the mapping.
+
+    Unlike values.index it costs whoever writes nothing. A key that is new to the mapping is drawn only after
+    the next making, which is fair to new keys."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self) -> None:
+        self._keys: list[bytes] = []
+
+    def draw(self, members: Mapping[bytes, object]) -> bytes | None:
+        """One of the keys, None if there is none."""
+        keys = self._keys
+        while members:
+            if 2 * len(keys) < len(members) or not keys:
+                keys = self._keys = list(members)
+            slot = int(random() * len(keys))
+            key = keys.pop()
+            if slot < len(keys):
+                keys[slot], key = key, keys[slot]
+            if key in members:
+                return key
+        keys.clear()
+        return None

@@ -1,0 +1,181 @@
+"""What people run on Redis, run on this server: RQ, Celery, Django's cache, rate limits with `limits`.
+
+Workers are processes of their own, as in production; each test ends them by their pid.
+"""
+
+from __future__ import annotations
+
+import operator
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from process import ServerProcess
+
+# --- RQ -----------------------------------------------------------------------------------------------------
+
+
+def test_rq_runs_jobs(server: ServerProcess) -> None:
+    import rq
+    from rq.job import JobStatus
+
+    url = f"redis://127.0.0.1:{server.port}"
+    with server.client() as client:
+        queue = rq.Queue(connection=client)
+        job = queue.enqueue(operator.mul, 6, 7, result_ttl=60)
+        failing = queue.enqueue(operator.truediv, 1, 0)
+        dependent = queue.enqueue(operator.add, "a", "b", depends_on=job)
+        retried = queue.enqueue(operator.truediv, 1, 0, retry=rq.Retry(max=1))
+        assert job.get_status() == JobStatus.QUEUED
+        done = subprocess.run(
+            [sys.executable, "-m", "rq.cli", "worker", "--burst", "--quiet", "--url", url],
+            capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert job.return_value(refresh=True) == 42
+        assert dependent.return_value(refresh=True) == "ab"
+        assert failing.get_status(refresh=True) == JobStatus.FAILED
+        assert "ZeroDivisionError" in failing.latest_result().exc_string
+        assert retried.get_status(refresh=True) == JobStatus.FAILED
+        retried.refresh()
+        assert retried.retries_left == 0
+        assert queue.finished_job_registry.count == 2
+        assert queue.failed_job_registry.count == 2
+
+
+# --- Celery -------------------------------------------------------------------------------------------------
+
+TASKS = """
+import celery
+
+app = celery.Celery("tasks", broker="{url}/1", backend="{url}/2")
+app.conf.update(result_extended=True, broker_connection_retry_on_startup=True)
+
+@app.task
+def add(a, b):
+    return a + b
+
+@app.task(bind=True, max_retries=2, default_retry_delay=0)
+def stubborn(self):
+    if self.request.retries < 2:
+        raise self.retry()
+    return self.request.retries
+
+@app.task
+def fail():
+    raise ValueError("as asked")
+"""
+
+
+@pytest.fixture
+def tasks(server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module of tasks, whose worker runs."""
+    (tmp_path / "ferrite_tasks.py").write_text(TASKS.format(url=f"redis://127.0.0.1:{server.port}"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    log = (tmp_path / "worker.log").open("wb")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "ferrite_tasks", "worker", "--pool", "solo", "--loglevel", "warning"],
+        cwd=tmp_path, stdout=log, stderr=log,
+    )  # fmt: skip
+    try:
+        import ferrite_tasks  # type: ignore[import-not-found]
+
+        yield ferrite_tasks
+        ferrite_tasks.app.close()
+    finally:
+        sys.modules.pop("ferrite_tasks", None)
+        worker.terminate()
+        try:
+            worker.wait(10)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+        log.close()
+
+
+def test_celery_broker_and_backend(tasks: Any, server: ServerProcess) -> None:
+    import celery
+
+    assert tasks.add.delay(40, 2).get(timeout=15) == 42
+    assert celery.group(tasks.add.s(n, n) for n in range(10))().get(timeout=10) == [2 * n for n in range(10)]
+    assert celery.chain(tasks.add.s(1, 2), tasks.add.s(3))().get(timeout=10) == 6
+    assert celery.chord([tasks.add.s(n, 1) for n in range(3)], tasks.add.si(5, 5))().get(timeout=10) == 10
+    assert tasks.stubborn.delay().get(timeout=10) == 2
+    with pytest.raises(ValueError, match="as asked"):
+        tasks.fail.delay().get(timeout=10)
+    assert tasks.add.apply_async((1, 1), countdown=0.2).get(timeout=10) == 2
+    with server.client(db=2) as results:
+        assert 0 < results.ttl(next(results.scan_iter("celery-task-meta-*"))) <= 86_400
+
+
+# --- Django -------------------------------------------------------------------------------------------------
+
+DJANGO = """
+import sys
+
+import django
+from django.conf import settings
+
+settings.configure(
+    CACHES={"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": sys.argv[1],
+                        "KEY_PREFIX": "site"}},
+    INSTALLED_APPS=["django.contrib.sessions"], SESSION_ENGINE="django.contrib.sessions.backends.cache",
+)
+django.setup()
+from django.core.cache import cache
+from django.contrib.sessions.backends.cache import SessionStore
+
+cache.set("k", {"nested": [1, "ü", None]}, 60)
+assert cache.get("k") == {"nested": [1, "ü", None]}
+assert cache.add("k", 1) is False and cache.add("new", 1) is True
+assert cache.incr("new", 41) == 42 and cache.decr("new") == 41
+assert cache.get("none", "default") == "default"
+cache.set_many({f"m{n}": n for n in range(100)}, 60)
+assert cache.get_many([f"m{n}" for n in range(101)]) == {f"m{n}": n for n in range(100)}
+assert cache.touch("k", 100) is True and cache.touch("none") is False
+assert cache.has_key("k") and cache.delete("k") and not cache.delete("k")
+cache.delete_many(["m1", "m2"])
+assert cache.get_or_set("lazy", lambda: 7) == 7
+session = SessionStore()
+session["user"] = "Alice"
+session.save()
+assert SessionStore(session.session_key)["user"] == "Alice"
+session.flush()
+cache.clear()
+assert cache.get("new") is None
+print("done")
+"""
+
+
+def test_django_cache_and_sessions(server: ServerProcess) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DJANGO, f"redis://127.0.0.1:{server.port}/3"],
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.stdout == "done\n", done.stderr
+    with server.client(db=3) as client:
+        assert client.dbsize() == 0
+
+
+# --- limits (what Flask-Limiter and others count with) -------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["FixedWindow", "MovingWindow", "SlidingWindowCounter"])
+def test_rate_limits(server: ServerProcess, strategy: str) -> None:
+    import limits
+    from limits import storage, strategies
+
+    store = storage.storage_from_string(f"redis://127.0.0.1:{server.port}")
+    limiter = getattr(strategies, strategy + "RateLimiter")(store)
+    rate = limits.parse("5 per hour")
+    assert store.check()
+    assert [limiter.hit(rate, "user", "1") for _ in range(7)] == [True] * 5 + [False] * 2
+    assert limiter.hit(rate, "user", "2") is True
+    window = limiter.get_window_stats(rate, "user", "1")
+    assert window.remaining == 0 and time.time() < window.reset_time <= time.time() + 7200
+    limiter.clear(rate, "user", "1")
+    assert limiter.test(rate, "user", "1") is True

@@ -1,0 +1,185 @@
+"""What clients see when the disk is full for a while, or cannot follow."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+import redis.exceptions
+from process import free_port
+
+from ferrite_hooks.app import App
+from ferrite_hooks.config import load
+from ferrite_hooks.server import tick
+from ferrite_hooks.store.files import DISK, Files
+
+
+class Disk:
+    """A disk that can be full, or so slow that fsync waits for `go`."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.go = threading.Event()
+        self.go.set()
+        self.files = replace(DISK, write=self._write, sync=self._sync)
+
+    def _write(self, fd: int, data: bytes | memoryview) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(fd, data)
+
+    def _sync(self, fd: int) -> None:
+        assert self.go.wait(30)
+        os.fsync(fd)
+
+
+@asynccontextmanager
+async def running(directory: Path, files: Files = DISK, **settings: object) -> AsyncIterator[App]:
+    overrides: dict[str, object] = {
+        "server.port": free_port(), "server.metrics_port": free_port(), "server.dir": str(directory),
+        **settings,
+    }  # fmt: skip
+    app = App(load(None, overrides), None, overrides, files)
+    await app.start()
+    try:
+        yield app
+    finally:
+        app.stop()
+        await app.stopped()
+
+
+@asynccontextmanager
+async def clients(app: App, count: int) -> AsyncIterator[list[Any]]:
+    made = [redis.asyncio.Redis(port=app.config.server.port) for _ in range(count)]
+    try:
+        for client in made:
+            await client.ping()
+        yield made
+    finally:
+        for client in made:
+            await client.aclose()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def http(app: App, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{app.config.server.metrics_port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.mark.parametrize("fsync", ["always", "everysec", "no"])
+async def test_a_full_disk_heals_and_loses_nothing(tmp_path: Path, fsync: str) -> None:
+    disk = Disk()
+    async with running(tmp_path, disk.files, **{"journal.fsync": fsync}) as app, clients(app, 3) as (a, b, c):
+        await a.set("k", "before")
+        await a.set("x", "short", px=60_000)
+        disk.full = True
+        waiting = asyncio.create_task(b.set("k", "during"))
+        await until(lambda: app.engine.write_error)
+        for words in (("SET", "k", "refused"), ("WEBHOOK.CREATE", "w", "http://127.0.0.1:9/")):
+            with pytest.raises(redis.exceptions.ResponseError, match=r"MISCONF.*No space left"):
+                await a.execute_command(*words)
+        assert await a.get("x") == b"short" and await c.ping()  # reads go on
+        assert (await a.info("persistence"))["aof_last_write_status"] == "err"
+        with pytest.raises(redis.exceptions.ResponseError, match="No space left"):
+            await a.save()
+        status, body = await asyncio.to_thread(http, app, "/readyz")
+        assert status == 503 and "No space left" in body
+        assert "ferrite_journal_write_error 1.0" in (await asyncio.to_thread(http, app, "/metrics"))[1]
+        assert not waiting.done()  # neither confirmed nor denied
+        disk.full = False
+        assert await waiting is True
+        await until(lambda: not app.engine.write_error)
+        assert await c.set("after", 1)
+        assert (await asyncio.to_thread(http, app, "/readyz"))[0] == 200
+    async with running(tmp_path) as app, clients(app, 1) as (a,):
+        assert await a.mget("k", "x", "after") == [b"during", b"short", b"1"]
+
+
+async def test_those_who_only_read_in_the_tick_of_the_failure_get_their_reply(tmp_path: Path) -> None:
+    disk = Disk()
+    async with running(tmp_path, disk.files) as app, clients(app, 2) as (a, _):
+        await a.set("k", "v")
+        disk.full = True
+        connections = list(app.clients.connections.values())
+        assert len(connections) == 2
+        # Both commands arrive in one tick: the connections are fed by hand, in the loop.
+        connections[0].data_received(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nw\r\n")
+        connections[1].data_received(b"*2\r\n$3\r\nGET\r\n$1\r\nx\r\n")
+        sent: list[tuple[int, bytes]] = []
+        for number, connection in enumerate(connections):
+            connection.transport = _Spy(connection.transport, lambda data, n=number: sent.append((n, data)))
+        await until(lambda: app.engine.write_error)
+        assert sent == [(1, b"_\r\n")]
+        disk.full = False
+        await until(lambda: not app.engine.write_error)
+        assert sent == [(1, b"_\r\n"), (0, b"+OK\r\n")]
+
+
+class _Spy:
+    """A transport whose writes are seen."""
+
+    def __init__(self, transport: Any, saw: Callable[[bytes], object]) -> None:
+        self._transport = transport
+        self._saw = saw
+
+    def write(self, data: bytes) -> None:
+        self._saw(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+async def test_writes_wait_for_a_disk_that_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick, "LAG_MS", 20)
+    disk = Disk()
+    async with running(tmp_path, disk.files, **{"journal.fsync": "everysec"}) as app, clients(app, 2) as (a, b):
+        disk.go.clear()
+        assert await a.set("k", 1)  # everysec: at once
+        assert app.journal is not None
+        await until(lambda: app.journal.fsync_lag_ms > 20)  # type: ignore[union-attr]
+        waiting = asyncio.create_task(b.set("k", 2))
+        await until(lambda: app.tick.delayed)
+        assert not waiting.done()
+        disk.go.set()
+        assert await waiting
+        assert (await a.info("persistence"))["aof_delayed_fsync"] >= 1
+        await until(lambda: app.journal.fsync_lag_ms == 0)  # type: ignore[union-attr]
+        assert await a.set("k", 3)
+
+
+async def test_a_snapshot_with_fsync_always_has_what_was_confirmed(tmp_path: Path) -> None:
+    async with running(tmp_path, **{"journal.fsync": "always"}) as app, clients(app, 2) as (a, b):
+        await a.execute_command("WEBHOOK.CREATE", "w", "http://127.0.0.1:9/", "RETRIES", 50)
+        await a.execute_command("WEBHOOK.PAUSE", "w")
+        await asyncio.gather(*[client.set(f"k{n}", n) for n in range(50) for client in (a, b)])
+        pipe = a.pipeline(transaction=False)
+        pipe.set("last", 1).save()
+        assert await pipe.execute() == [True, True]
+        frame = app.keeper.covered
+        assert app.journal is not None and frame == app.journal.durable_frame
+    for path in sorted(tmp_path.glob("journal-*.log"))[:-1]:
+        path.unlink()
+    async with running(tmp_path) as app, clients(app, 1) as (a,):
+        assert await a.dbsize() == 51
+        info = await a.execute_command("WEBHOOK.INFO", "w")
+        assert info[b"pending"] == 101
