@@ -111,6 +111,13 @@ async def _drip(client: _Client, reply: Reply) -> None:
         await asyncio.sleep(0.005)
 
 
+async def _trickle(client: _Client, reply: Reply) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 100_000:
+        client.writer.write(bytes([byte]))
+        await client.writer.drain()
+        await asyncio.sleep(0.05)
+
+
 async def _endless(client: _Client, reply: Reply) -> None:
     client.writer.write(f"HTTP/1.1 {reply.status} Endless\r\nConnection: close\r\n\r\n".encode())
     while not client.writer.is_closing():
@@ -145,6 +152,7 @@ FAULTS: dict[str, Callable[[_Client, Reply], Awaitable[None]]] = {
     "hang_in_body": _hang_in_body,
     "short_body": _reset_in_body,  # Content-Length says more than comes
     "drip": _drip,  # a byte at a time
+    "trickle": _trickle,  # a head that comes a byte at a time, and has no end
     "endless": _endless,  # a body without end
     "garbage": _garbage,  # not HTTP
     "long_head": _long_head,  # a header of a megabyte
@@ -210,6 +218,8 @@ class Receiver:
         if self._server is not None:
             self._server.close()
             self._server = None
+            for _ in range(3):
+                await asyncio.sleep(0)  # what has been accepted gets its task, so that it can be closed
         for task, client in list(self._clients.items()):
             client.writer.transport.abort()
             task.cancel()
