@@ -216,10 +216,12 @@ class Receiver:
     async def refuse(self) -> None:
         """Closes the port and every connection: new ones are refused until accept()."""
         if self._server is not None:
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            for _ in range(5):
+                await asyncio.sleep(0)  # what has been accepted gets its task, or asyncio would forget to close it
             self._server.close()
             self._server = None
-            for _ in range(3):
-                await asyncio.sleep(0)  # what has been accepted gets its task, so that it can be closed
         for task, client in list(self._clients.items()):
             client.writer.transport.abort()
             task.cancel()
