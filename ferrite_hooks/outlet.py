@@ -67,7 +67,7 @@ class Outlet:
 
     def check_tls(self) -> None:
         """Raises ValueError or OSError for certificate files that cannot be used."""
-        load_tls(self._tls())
+        load_tls(_tls(self._config))
 
     def replay(self, changes: Iterable[Sequence[Any]], notes: Iterable[list[Any]]) -> None:
         """One frame of the journal."""
@@ -146,15 +146,11 @@ class Outlet:
             delivery = self._config.delivery
             self._sender = Sender(
                 _rules(self._config),
-                self._tls(),
+                _tls(self._config),
                 max_connections=delivery.max_connections,
                 max_response_bytes=delivery.max_response_bytes,
             )
         return await self._sender.post(request)
-
-    def _tls(self) -> Tls:
-        security = self._config.security
-        return Tls(security.verify_ssl, security.ca_file, security.client_cert_file, security.client_key_file)
 
     def _limits(self, config: Config) -> Limits:
         rules = _rules(config.webhooks)
@@ -163,6 +159,7 @@ class Outlet:
             max_batch_size=config.webhooks.max_batch_size,
             max_pending=config.webhooks.queue.max_pending,
             check_url=lambda url: check_url(url, rules),
+            check_tls=load_tls,
         )
 
 
@@ -179,7 +176,13 @@ def _settings(config: WebhooksConfig) -> Settings:
         jitter=config.delivery.jitter,
         circuit_failures=config.delivery.circuit_failures,
         max_value_bytes=config.max_value_bytes,
+        tls=_tls(config),
     )
+
+
+def _tls(config: WebhooksConfig) -> Tls:
+    security = config.security
+    return Tls(security.verify_ssl, security.ca_file, security.client_cert_file, security.client_key_file)
 
 
 def _rules(config: WebhooksConfig) -> Rules:

@@ -111,6 +111,13 @@ async def _drip(client: _Client, reply: Reply) -> None:
         await asyncio.sleep(0.005)
 
 
+async def _trickle(client: _Client, reply: Reply) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 100_000:
+        client.writer.write(bytes([byte]))
+        await client.writer.drain()
+        await asyncio.sleep(0.05)
+
+
 async def _endless(client: _Client, reply: Reply) -> None:
     client.writer.write(f"HTTP/1.1 {reply.status} Endless\r\nConnection: close\r\n\r\n".encode())
     while not client.writer.is_closing():
@@ -145,6 +152,7 @@ FAULTS: dict[str, Callable[[_Client, Reply], Awaitable[None]]] = {
     "hang_in_body": _hang_in_body,
     "short_body": _reset_in_body,  # Content-Length says more than comes
     "drip": _drip,  # a byte at a time
+    "trickle": _trickle,  # a head that comes a byte at a time, and has no end
     "endless": _endless,  # a body without end
     "garbage": _garbage,  # not HTTP
     "long_head": _long_head,  # a header of a megabyte
@@ -157,7 +165,9 @@ class Receiver:
     random. `on_accept` is "" or "reset" or "hang" (for every connection, before a byte is read); `on_head`
     likewise, once a request's head has arrived and before its body."""
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, *, ssl_context: ssl.SSLContext | None = None, seed: int = 0, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.requests: list[Received] = []
         self.connections = 0  # accepted so far
         self.default = Reply()
@@ -166,7 +176,8 @@ class Receiver:
         self.on_answer: Callable[[Received, Reply], object] = lambda request, reply: None
         self.on_accept = ""
         self.on_head = ""
-        self.port = 0
+        self.host = host  # an address of loopback
+        self.port = port
         self.errors: list[BaseException] = []  # what went wrong in the receiver itself: should stay empty
         self._random = random.Random(seed)
         self._scripts: dict[str, deque[Reply]] = {}
@@ -175,8 +186,8 @@ class Receiver:
         self._clients: dict[asyncio.Task[Any], _Client] = {}
         self._arrived = asyncio.Condition()
 
-    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
-        return f"{'https' if self._ssl else 'http'}://{host}:{self.port}{path}"
+    def url(self, path: str = "/", host: str = "") -> str:
+        return f"{'https' if self._ssl else 'http'}://{host or self.host}:{self.port}{path}"
 
     def script(self, path: str, *replies: Reply) -> None:
         """Answers the next requests to `path` with these, in order; then `default` answers again."""
@@ -198,13 +209,17 @@ class Receiver:
     async def accept(self) -> None:
         """Opens the port: a free one the first time, later the same again."""
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, ssl=self._ssl, limit=1 << 20
+            self._serve, self.host, self.port, ssl=self._ssl, limit=1 << 20
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
         """Closes the port and every connection: new ones are refused until accept()."""
         if self._server is not None:
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            for _ in range(5):
+                await asyncio.sleep(0)  # what has been accepted gets its task, or asyncio would forget to close it
             self._server.close()
             self._server = None
         for task, client in list(self._clients.items()):

@@ -86,6 +86,7 @@ def everything_that_can_be_read(client: redis.Redis) -> Iterator[tuple[list[str]
             yield words, repr(reply)
 
 
+@pytest.mark.slow
 async def test_a_secret_put_in_never_comes_out(site: ServerProcess) -> None:
     async with Receiver() as receiver:
         await asyncio.to_thread(put_in_and_look, site, receiver)

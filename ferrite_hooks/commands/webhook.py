@@ -34,6 +34,7 @@ _OPTIONS = (
     " [FORMAT <FERRITE | STANDARD | CLOUDEVENTS>] [OLD_VALUE <TRUE | FALSE>] [COALESCE <TRUE | FALSE>]"
     " [WHEN path operator value [WHEN path operator value ...]] [MAX_PENDING count]"
     " [OVERFLOW <DROP_OLDEST | DROP_NEWEST | REJECT>] [DESCRIPTION text] [DISABLED]"
+    " [VERIFY_SSL <TRUE | FALSE | DEFAULT>] [CA_FILE path] [CLIENT_CERT path] [CLIENT_KEY path]"
 )
 
 
@@ -82,7 +83,7 @@ def create(s: Session, argv: Argv) -> Reply:
          group="webhook", since=SINCE, flags=FLAGS + " secret", arity=-3)  # fmt: skip
 @refusing
 def update(s: Session, argv: Argv) -> Reply:
-    return secret_once(manager_of(s).update(find(s, argv[1]), argv[2:]))
+    return secret_once(manager_of(s).update(find(s, argv[1]), argv[2:], s.user.name))
 
 
 @command("WEBHOOK.DELETE name [name ...]", "Deletes webhooks; what is pending for them is dropped.",

@@ -20,7 +20,7 @@ from ferrite_hooks.webhooks.conditions import conditions_hold
 from ferrite_hooks.webhooks.desk import Desk
 from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.lanes import Parcel
-from ferrite_hooks.webhooks.model import Change, Outcome, Overflow, Request, Stage, Webhook
+from ferrite_hooks.webhooks.model import Change, Outcome, Overflow, Request, Stage, Webhook, tls_of
 from ferrite_hooks.webhooks.payload import batch_id, delivery_id, event_id, render_batch, render_event, without_bulk
 from ferrite_hooks.webhooks.queue import NEVER, OVERFLOW, Queue
 from ferrite_hooks.webhooks.retry import Ack, Dead, RetryAt, decide, describe
@@ -242,8 +242,9 @@ class Delivery:
             )
             name = wide_name(event.change.event)
         parcel.id = parcel.id or delivery_id(outside.journal_id, webhook.serial, positions)
+        headers = headers_for(webhook, parcel.id, name, parcel.attempt, body, now)
         return Request(
-            webhook.url, headers_for(webhook, parcel.id, name, parcel.attempt, body, now), body, webhook.timeout_ms
+            webhook.url, headers, body, webhook.timeout_ms, tls_of(webhook, self.desk.settings.tls)
         )
 
     # -- what came of it ---------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ferrite_hooks.clock import Clock
-from ferrite_hooks.webhooks.model import Outcome, Request, Stage
+from ferrite_hooks.webhooks.model import Outcome, Request, Stage, Tls
 
 if TYPE_CHECKING:
     from ferrite_hooks.webhooks.delivery import Delivery
@@ -63,6 +63,7 @@ class Settings:
     circuit_failures: int = 5
     max_value_bytes: int = 65_536
     history_body_bytes: int = 1024  # of a response, kept in the history
+    tls: Tls = field(default_factory=Tls)
 
 
 class Attempt(Protocol):

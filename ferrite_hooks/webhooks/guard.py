@@ -129,6 +129,13 @@ def literal_address(host: str) -> Address | None:
     return None
 
 
+def _is_plain(host: str) -> bool:
+    try:
+        return ip_address(host.partition("%")[0]) is not None
+    except ValueError:
+        return False
+
+
 def allowed_host(host: str, globs: tuple[str, ...]) -> bool:
     """Whether a host (in any case, with or without the root's dot) matches a glob, or there are none."""
     name = host.lower().rstrip(".")
@@ -163,6 +170,9 @@ def check_url(url: str, rules: Rules = Rules()) -> None:
     if not host or port == 0:
         raise Refused("the URL has no host" if not host else "the URL's port is 0")
     check_host(host, rules)
+    address = literal_address(host)
+    if address is not None and not _is_plain(host):  # 127.1, 0x7f000001: the client refuses them
+        raise Refused(f"the URL's host is an odd spelling of {address}; write that")
 
 
 def socket_factory(rules: Rules) -> Callable[[tuple[Any, ...]], socket.socket]:

@@ -231,7 +231,7 @@ class Manager:
             self.defaults, serial=self.registry.next_serial, name=text, owner=owner, created_at=now, updated_at=now,
             url=check_url(url.decode("utf-8", "replace"), self.limits),
         )  # fmt: skip
-        made: Parsed = parse(tokens, base, self.limits)
+        made: Parsed = parse(tokens, base, self.limits, admin=self.outside.is_admin(owner))
         delivery = self._make(made.webhook)
         self.registry.add(delivery)
         self.review()
@@ -239,9 +239,11 @@ class Manager:
         self._tell("webhook.created", delivery, {})
         return made.generated
 
-    def update(self, delivery: Delivery, tokens: list[bytes]) -> str:
-        """Changes what the options name. Returns a generated secret as `create` does. Raises Refusal."""
-        changed = parse(tokens, delivery.webhook, self.limits, updating=True)
+    def update(self, delivery: Delivery, tokens: list[bytes], user: str = "default") -> str:
+        """Changes what the options name, for the user `user`. Returns a generated secret as `create` does. Raises
+        Refusal."""
+        admin = self.outside.is_admin(user)
+        changed = parse(tokens, delivery.webhook, self.limits, updating=True, admin=admin)
         was_enabled = delivery.webhook.enabled
         self._change(delivery, changed.webhook)
         self._tell("webhook.updated", delivery, {})

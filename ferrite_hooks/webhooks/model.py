@@ -102,6 +102,10 @@ class Webhook:
     when: tuple[Condition, ...] = ()
     max_pending: int = 10_000
     overflow: Overflow = Overflow.DROP_OLDEST
+    verify_ssl: bool | None = None  # None, "": as the configuration says
+    ca_file: str = ""
+    client_cert_file: str = ""
+    client_key_file: str = ""
     description: str = ""
     enabled: bool = True
     paused: bool = False
@@ -122,6 +126,15 @@ class Tls(NamedTuple):
     ca_file: str = ""  # trusted beside the system's authorities
     cert_file: str = ""  # our client certificate …
     key_file: str = ""  # … and its key, when that is not in the same file
+
+
+def tls_of(webhook: Webhook, otherwise: Tls) -> Tls | None:
+    """A webhook's own TLS settings, filled up with the configuration's; None if it has none of its own."""
+    if webhook.verify_ssl is None and not (webhook.ca_file or webhook.client_cert_file):
+        return None
+    verify = otherwise.verify if webhook.verify_ssl is None else webhook.verify_ssl
+    own = (webhook.client_cert_file, webhook.client_key_file)
+    return Tls(verify, webhook.ca_file or otherwise.ca_file, *(own if own[0] else otherwise[2:]))
 
 
 class Request(NamedTuple):

@@ -13,12 +13,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from ssl import SSLError
 from typing import Any, NamedTuple, TypeVar
 
 from ferrite_hooks.webhooks import asymmetric
 from ferrite_hooks.webhooks.conditions import check_condition
 from ferrite_hooks.webhooks.events import parse_events
-from ferrite_hooks.webhooks.model import Backoff, Format, Overflow, Webhook
+from ferrite_hooks.webhooks.model import Backoff, Format, Overflow, Tls, Webhook
 from ferrite_hooks.webhooks.sign import AUTH, authorization, check_header, check_secret, generate_secret
 
 DAY_MS = 86_400_000
@@ -43,6 +44,7 @@ class Limits:
     max_patterns: int = 100
     max_headers: int = 50
     check_url: Callable[[str], object] = lambda url: None  # raises ValueError for a URL that is not allowed
+    check_tls: Callable[[Tls], object] = lambda tls: None  # raises OSError for files that cannot be used
 
 
 class Parsed(NamedTuple):
@@ -60,8 +62,11 @@ def check_name(raw: bytes) -> str:
     return name
 
 
-def parse(tokens: list[bytes], base: Webhook, limits: Limits, *, updating: bool = False) -> Parsed:
-    """`base` with the options in `tokens` applied. `updating` allows URL and refuses to change nothing.
+def parse(
+    tokens: list[bytes], base: Webhook, limits: Limits, *, updating: bool = False, admin: bool = True
+) -> Parsed:
+    """`base` with the options in `tokens` applied. `updating` allows URL and refuses to change nothing; only an
+    `admin` may change how TLS is done, for that names files of the server's machine.
 
     Raises Refusal.
     """
@@ -78,11 +83,16 @@ def parse(tokens: list[bytes], base: Webhook, limits: Limits, *, updating: bool 
             raise Refusal(f"unknown option '{shown(keyword)}'; known are {choices}")
         if keyword in seen and keyword not in REPEATABLE:
             raise Refusal(f"option {keyword} is given twice")
+        if keyword in TLS and not admin:
+            raise Refusal(f"option {keyword} is for administrators (@admin)")
         words.option = keyword
         OPTIONS[keyword](words, fields, base, limits, keyword not in seen)
         seen.add(keyword)
     generated = fields.pop("_generated", "")
-    return Parsed(replace(base, **fields), generated)
+    changed = replace(base, **fields)
+    if seen & TLS:
+        _check_tls(changed, limits)
+    return Parsed(changed, generated)
 
 
 class _Words:
@@ -268,6 +278,37 @@ def _header(words: _Words, fields: dict[str, Any], base: Webhook, limits: Limits
     fields["headers"] = tuple(kept)
 
 
+def _file(field: str) -> _Reader:
+    def read(words: _Words, fields: dict[str, Any], base: Webhook, limits: Limits, first: bool) -> None:
+        path = words.text("a file's path, or none")
+        if len(path) > 4096 or not path.isprintable():
+            raise words.refuse("a file's path, or none", path)
+        fields[field] = "" if path.lower() == "none" else path
+
+    return read
+
+
+def _verify(words: _Words, fields: dict[str, Any], base: Webhook, limits: Limits, first: bool) -> None:
+    expected = "true, false or default"
+    word = words.text(expected)
+    if word.lower() not in _VERIFY:
+        raise words.refuse(expected, word)
+    fields["verify_ssl"] = _VERIFY[word.lower()]
+
+
+_VERIFY = {"true": True, "false": False, "default": None}
+
+
+def _check_tls(webhook: Webhook, limits: Limits) -> None:
+    if webhook.client_key_file and not webhook.client_cert_file:
+        raise Refusal("CLIENT_KEY: needs CLIENT_CERT")
+    try:
+        limits.check_tls(Tls(True, webhook.ca_file, webhook.client_cert_file, webhook.client_key_file))
+    except (OSError, ValueError) as broken:
+        reason = broken.strerror if isinstance(broken, OSError) and not isinstance(broken, SSLError) else "no such PEM"
+        raise Refusal(f"the TLS files cannot be used: {reason}") from None
+
+
 def _rate(words: _Words, fields: dict[str, Any], base: Webhook, limits: Limits, first: bool) -> None:
     expected = "requests per second from 0.001 to 1000000, or 0 for no limit"
     word = words.text(expected)
@@ -309,6 +350,7 @@ def _disabled(words: _Words, fields: dict[str, Any], base: Webhook, limits: Limi
     fields["enabled"], fields["disabled_reason"] = False, "by command"
 
 
+TLS = frozenset({"VERIFY_SSL", "CA_FILE", "CLIENT_CERT", "CLIENT_KEY"})
 REPEATABLE = frozenset({"PATTERN", "HEADER", "WHEN"})
 OPTIONS: dict[str, _Reader] = {
     "URL": _url,
@@ -334,6 +376,10 @@ OPTIONS: dict[str, _Reader] = {
     "WHEN": _when,
     "MAX_PENDING": _integer("max_pending", 1, "max_pending"),
     "OVERFLOW": _choice("overflow", Overflow),
+    "VERIFY_SSL": _verify,
+    "CA_FILE": _file("ca_file"),
+    "CLIENT_CERT": _file("client_cert_file"),
+    "CLIENT_KEY": _file("client_key_file"),
     "DESCRIPTION": _description,
     "DISABLED": _disabled,
 }

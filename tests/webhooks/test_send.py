@@ -112,6 +112,46 @@ async def test_a_receiver_that_never_reads(receiver: Receiver, sender: Sender) -
     assert outcome.stage is Stage.TIMEOUT and outcome.error == "no response within 200 ms"
 
 
+async def test_a_byte_at_a_time_does_not_keep_a_request_alive(receiver: Receiver, sender: Sender) -> None:
+    receiver.script("/", Reply(fault="trickle"))
+    outcome = await sender.post(request(receiver.url(), timeout_ms=300))
+    assert outcome.stage is Stage.TIMEOUT and 300 <= outcome.latency_ms < 3000
+
+
+async def test_a_connect_that_is_never_answered(sender: Sender) -> None:
+    """The accept queue is full: the system leaves further attempts without an answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            outcome = await sender.post(request(f"http://127.0.0.1:{address[1]}/", timeout_ms=300))
+        finally:
+            for filler in fillers:
+                filler.close()
+    assert outcome.stage is Stage.TIMEOUT and outcome.latency_ms < 3000
+
+
+async def test_a_tls_handshake_that_is_never_answered(receiver: Receiver, sender: Sender) -> None:
+    receiver.on_accept = "hang"
+    outcome = await sender.post(request(receiver.url().replace("http:", "https:"), timeout_ms=300))
+    assert outcome.stage is Stage.TIMEOUT and outcome.latency_ms < 3000
+
+
+async def test_an_answer_without_end_holds_no_connection_beyond_its_limit(receiver: Receiver) -> None:
+    receiver.default = Reply(200, fault="endless")
+    sender = Sender(Rules(), Tls(), max_response_bytes=1000)
+    assert (await sender.post(request(receiver.url()))).delivered
+    async with asyncio.timeout(10):
+        while receiver._clients:
+            await asyncio.sleep(0.01)
+    await sender.close()
+
+
 async def test_a_large_body_arrives_whole(receiver: Receiver, sender: Sender) -> None:
     body = bytes(range(256)) * 20_000
     assert (await sender.post(request(receiver.url(), body=body))).delivered
