@@ -60,9 +60,9 @@ def test_what_is_there(tmp_path: Path) -> None:
     made(tmp_path)
     good, text = said(tmp_path)
     assert good
-    assert "dump.rdb: 1 keys, 1 webhooks, 1 pending events, of frame 3 of journal" in text
-    assert "3 frames, 3 commands, 0 events, from frame 1 on (only WEBHOOK.REPLAY" in text
-    assert "6 frames, 6 commands, 0 events, from frame 4 on (a start needs it)" in text
+    assert "dump.rdb, frame 3 of journal" in text and ": 1 key, 1 webhook, 1 pending event" in text
+    assert "from frame 1 on: 3 frames, 3 commands, 0 events (only WEBHOOK.REPLAY" in text
+    assert "from frame 4 on: 6 frames, 6 commands, 0 events (a start needs it)" in text
 
 
 def test_damage_is_shown_and_fixed(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_damage_is_shown_and_fixed(tmp_path: Path) -> None:
     spoil(segments[1], size - 2)  # in frame 6
     before = {path: path.read_bytes() for path in segments}
     good, text = said(tmp_path)
-    assert not good and f"DAMAGED {segments[1]} at byte" in text and "1 more files" in text
+    assert not good and f"DAMAGED {segments[1]} at byte" in text and "1 more file" in text
     assert {path: path.read_bytes() for path in segments} == before
     good, text = said(tmp_path, fix=True)
     assert good and "FIXED" in text and "ends with frame 5 now" in text

@@ -263,11 +263,16 @@ _OPERATION = (
 )  # fmt: skip
 
 
+def _bitfield_key_flags(argv: Argv) -> tuple[str, ...]:
+    writes = any(word.upper() in (b"SET", b"INCRBY") for word in argv[2:])
+    return ("RW", "access", "update") if writes else ("RO", "access")
+
+
 @command(
     f"BITFIELD key [{_OPERATION} [{_OPERATION} ...]]",
     "Reads, sets and counts in integer fields of any width within a string.",
     group="bitmap", since="3.2.0", flags="write denyoom", keys="RW access update variable_flags @1",
-    events="setbit", complexity="O(1) for each subcommand",
+    events="setbit", complexity="O(1) for each subcommand", key_flags=_bitfield_key_flags,
 )  # fmt: skip
 def bitfield(s: Session, argv: Argv) -> Reply:
     db, key = s.db, argv[1]

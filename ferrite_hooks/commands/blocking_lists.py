@@ -50,7 +50,7 @@ def _blocking_move(s: Session, argv: Argv, deadline: int, from_left: bool, to_le
 
 @command(
     "BLPOP key [key ...] timeout", "Pops from the left of the first list that is not empty, or waits for one.",
-    group="list", since="2.0.0", flags="write noscript blocking", keys="RW access delete @1:-2", events="lpop del",
+    group="list", since="2.0.0", flags="write blocking", keys="RW access delete @1:-2", events="lpop del",
     complexity="O(N), N being the number of keys.",
 )  # fmt: skip
 def blpop(s: Session, argv: Argv) -> Reply:
@@ -59,7 +59,7 @@ def blpop(s: Session, argv: Argv) -> Reply:
 
 @command(
     "BRPOP key [key ...] timeout", "Pops from the right of the first list that is not empty, or waits for one.",
-    group="list", since="2.0.0", flags="write noscript blocking", keys="RW access delete @1:-2", events="rpop del",
+    group="list", since="2.0.0", flags="write blocking", keys="RW access delete @1:-2", events="rpop del",
     complexity="O(N), N being the number of keys.",
 )  # fmt: skip
 def brpop(s: Session, argv: Argv) -> Reply:
@@ -85,7 +85,7 @@ def blmpop(s: Session, argv: Argv) -> Reply:
 @command(
     "BLMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
     "Does LMOVE, or waits until there is an element.",
-    group="list", since="6.2.0", flags="write denyoom noscript blocking", keys="RW access delete @1; RW insert @2",
+    group="list", since="6.2.0", flags="write denyoom blocking", keys="RW access delete @1; RW insert @2",
     events="lpush rpush lpop rpop del", complexity="O(1)",
 )  # fmt: skip
 def blmove(s: Session, argv: Argv) -> Reply:
@@ -95,7 +95,7 @@ def blmove(s: Session, argv: Argv) -> Reply:
 
 @command(
     "BRPOPLPUSH source destination timeout", "Does RPOPLPUSH, or waits until there is an element.",
-    group="list", since="2.2.0", flags="write denyoom noscript blocking", keys="RW access delete @1; RW insert @2",
+    group="list", since="2.2.0", flags="write denyoom blocking", keys="RW access delete @1; RW insert @2",
     events="lpush rpop del", complexity="O(1)",
 )  # fmt: skip
 def brpoplpush(s: Session, argv: Argv) -> Reply:

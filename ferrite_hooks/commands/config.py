@@ -10,7 +10,7 @@ from ferrite_hooks.config import fits, parse
 from ferrite_hooks.config_keys import Key
 from ferrite_hooks.engine.command import Argv, all_commands, command, container
 from ferrite_hooks.engine.session import Session
-from ferrite_hooks.engine.settings import ALIASES, SETTINGS, change
+from ferrite_hooks.engine.settings import ALIASES, HIDDEN, SETTINGS, change
 from ferrite_hooks.errors import ReplyError, printable
 from ferrite_hooks.resp.reply import OK, Reply
 
@@ -28,7 +28,7 @@ def config_get(s: Session, argv: Argv) -> Reply:
     for pattern in argv[2:]:
         matches = glob.compile(pattern, nocase=True)
         for name in [*SETTINGS, *ALIASES]:
-            if matches(name.encode()):
+            if matches(name.encode()) and (name not in HIDDEN or name.encode() == pattern.lower()):
                 real = ALIASES.get(name, name)
                 if not SETTINGS[real].secret or pattern.lower() == name.encode():
                     found[name] = show(SETTINGS[real], s.engine.settings[real])

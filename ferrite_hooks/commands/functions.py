@@ -10,7 +10,7 @@ from time import perf_counter
 from ferrite_hooks import glob
 from ferrite_hooks.commands.common import help_lines
 from ferrite_hooks.commands.scripting import divide, judge, show
-from ferrite_hooks.engine.command import Argv, command, container
+from ferrite_hooks.engine.command import COMMANDS, Argv, command, container
 from ferrite_hooks.engine.libraries import Library, Registered, libraries
 from ferrite_hooks.engine.scripts import Run, scripts
 from ferrite_hooks.engine.session import Session
@@ -32,8 +32,16 @@ def _call(s: Session, argv: Argv, read_only: bool) -> Reply:
     return scripts(s.engine).run(run, function.function, keys, args)
 
 
+def _flags_of(s: Session, argv: Argv) -> frozenset[str]:
+    """What FCALL will do, as far as its function says."""
+    function = libraries(s.engine).functions.get(argv[1].lower())
+    flags = COMMANDS[b"fcall"].flags
+    return flags if function is None else function.flags.narrow(flags)
+
+
 @command("FCALL function numkeys [key [key ...]] [arg [arg ...]]", "Calls a function.",
-         group="scripting", since="7.0.0", flags=_FCALL + " may_replicate", keys="RW access update @2#")  # fmt: skip
+         group="scripting", since="7.0.0", flags=_FCALL + " may_replicate", keys="RW access update @2#",
+         flags_of=_flags_of)  # fmt: skip
 def fcall(s: Session, argv: Argv) -> Reply:
     return _call(s, argv, False)
 

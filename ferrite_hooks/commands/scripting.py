@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ferrite_hooks.commands.common import help_lines, integer
-from ferrite_hooks.engine.command import Argv, command, container
+from ferrite_hooks.engine.command import COMMANDS, Argv, command, container
 from ferrite_hooks.engine.monitor import feed
 from ferrite_hooks.engine.scripts import Run, Script, scripts
 from ferrite_hooks.engine.session import Session
-from ferrite_hooks.engine.shebang import Flags
+from ferrite_hooks.engine.shebang import Flags, of_script
 from ferrite_hooks.errors import MISCONF, NOSCRIPT, OOM, ReplyError
 from ferrite_hooks.resp.reply import OK, Reply
 
@@ -47,6 +47,18 @@ def _evaluate(s: Session, argv: Argv, script: Script, read_only: bool) -> Reply:
     return scripts(s.engine).run(Run(s, script.sha, argv, True, script.flags, read_only), script.function, keys, args)
 
 
+def _flags_of(s: Session, argv: Argv) -> frozenset[str]:
+    """What EVAL or EVALSHA will do, as far as its script says."""
+    found = scripts(s.engine).by_source.get(argv[1]) or scripts(s.engine).find(argv[1])
+    flags = COMMANDS[argv[0].lower()].flags
+    if found is not None:
+        return found.flags.narrow(flags)
+    try:
+        return of_script(argv[1])[0].narrow(flags)
+    except ReplyError:
+        return flags
+
+
 def show(s: Session, argv: Argv) -> None:
     """To monitors a script comes before its commands."""
     if s.engine.monitors and s.last_command is not None:
@@ -71,7 +83,7 @@ def _evalsha(s: Session, argv: Argv, read_only: bool) -> Reply:
 
 
 @command("EVAL script numkeys [key [key ...]] [arg [arg ...]]", "Runs a Lua script.",
-         group="scripting", since="2.6.0", flags=_MAY_WRITE, keys=_KEYS)  # fmt: skip
+         group="scripting", since="2.6.0", flags=_MAY_WRITE, keys=_KEYS, flags_of=_flags_of)  # fmt: skip
 def eval_(s: Session, argv: Argv) -> Reply:
     return _eval(s, argv, False)
 
@@ -83,7 +95,7 @@ def eval_ro(s: Session, argv: Argv) -> Reply:
 
 
 @command("EVALSHA sha1 numkeys [key [key ...]] [arg [arg ...]]", "Runs a script of the cache by its SHA1 digest.",
-         group="scripting", since="2.6.0", flags=_MAY_WRITE, keys=_KEYS)  # fmt: skip
+         group="scripting", since="2.6.0", flags=_MAY_WRITE, keys=_KEYS, flags_of=_flags_of)  # fmt: skip
 def evalsha(s: Session, argv: Argv) -> Reply:
     return _evalsha(s, argv, False)
 

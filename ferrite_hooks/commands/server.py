@@ -1,12 +1,12 @@
-"""The server itself: time, role, saving, stopping; and what a stand-alone server says about replicas and clusters."""
+"""The server itself: time, role, saving, stopping."""
 
 from __future__ import annotations
 
 from time import time_ns
 
-from ferrite_hooks.engine.command import Argv, command, container
+from ferrite_hooks.engine.command import Argv, command
 from ferrite_hooks.engine.session import Session
-from ferrite_hooks.errors import NOT_INTEGER, SYNTAX, ReplyError
+from ferrite_hooks.errors import SYNTAX, ReplyError
 from ferrite_hooks.resp.reply import NO_REPLY, OK, Reply, Simple, Verbatim
 from ferrite_hooks.version import REDIS_VERSION, __version__
 
@@ -75,64 +75,3 @@ def bgsave(s: Session, argv: Argv) -> Reply:
          group="server", since="1.0.0", flags=_ADMIN + " no_async_loading")  # fmt: skip
 def bgrewriteaof(s: Session, argv: Argv) -> Reply:
     return Simple(s.engine.host.compact().encode())
-
-
-# -- replication and clusters: a stand-alone server ------------------------------------------------------------
-
-
-def _replicaof(s: Session, argv: Argv) -> Reply:
-    if argv[1].upper() == b"NO" and argv[2].upper() == b"ONE":
-        return OK
-    if not argv[2].isdigit():
-        raise ReplyError(NOT_INTEGER)
-    raise ReplyError("ERR this server cannot be a replica; load the other server's dump.rdb instead")
-
-
-@command("REPLICAOF host port", "Only NO ONE is possible: this server is no replica.",
-         group="server", since="5.0.0", flags=_ADMIN + " stale no_async_loading")  # fmt: skip
-def replicaof(s: Session, argv: Argv) -> Reply:
-    return _replicaof(s, argv)
-
-
-@command("SLAVEOF host port", "The older name of REPLICAOF.",
-         group="server", since="1.0.0", flags=_ADMIN + " stale no_async_loading")  # fmt: skip
-def slaveof(s: Session, argv: Argv) -> Reply:
-    return _replicaof(s, argv)
-
-
-@command("FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]", "Refused: there are no replicas.",
-         group="server", since="6.2.0", flags=_ADMIN + " stale")  # fmt: skip
-def failover(s: Session, argv: Argv) -> Reply:
-    if len(argv) == 2 and argv[1].upper() == b"ABORT":
-        raise ReplyError("ERR No failover in progress.")
-    raise ReplyError("ERR FAILOVER requires connected replicas.")
-
-
-container("CLUSTER", "Clusters; this server is stand-alone.", group="cluster", since="3.0.0")
-
-
-@command("CLUSTER INFO", "Refused: this server is stand-alone.",
-         group="cluster", since="3.0.0", flags="stale", tips="nondeterministic_output")  # fmt: skip
-def cluster_info(s: Session, argv: Argv) -> Reply:
-    raise ReplyError("ERR This instance has cluster support disabled")
-
-
-@command("CLUSTER SLOTS", "Refused: this server is stand-alone.",
-         group="cluster", since="3.0.0", flags="stale", tips="nondeterministic_output")  # fmt: skip
-def cluster_slots(s: Session, argv: Argv) -> Reply:
-    raise ReplyError("ERR This instance has cluster support disabled")
-
-
-@command("CLUSTER NODES", "Refused: this server is stand-alone.",
-         group="cluster", since="3.0.0", flags="stale", tips="nondeterministic_output")  # fmt: skip
-def cluster_nodes(s: Session, argv: Argv) -> Reply:
-    raise ReplyError("ERR This instance has cluster support disabled")
-
-
-container("MODULE", "Modules; this server has none.", group="server", since="4.0.0")
-
-
-@command("MODULE LIST", "The loaded modules: none.",
-         group="server", since="4.0.0", flags=_ADMIN, tips="nondeterministic_output_order")  # fmt: skip
-def module_list(s: Session, argv: Argv) -> Reply:
-    return []

@@ -68,10 +68,15 @@ def get(s: Session, argv: Argv) -> Reply:
     return s.db.read(argv[1], bytes)
 
 
+def _set_key_flags(argv: Argv) -> tuple[str, ...]:
+    reads = any(word.upper() == b"GET" for word in argv[3:])
+    return ("RW", "access", "update") if reads else ("OW", "update")
+
+
 @command(
     f"SET key value [NX | XX] [GET] {_TTL} | KEEPTTL]", "Sets a key to a string, whatever it held.",
     group="string", since="1.0.0", flags="write denyoom", keys="RW access update variable_flags @1",
-    events="set expire", complexity="O(1)",
+    events="set expire", complexity="O(1)", key_flags=_set_key_flags,
 )  # fmt: skip
 def set_(s: Session, argv: Argv) -> Reply:
     if len(argv) == 3:

@@ -26,7 +26,7 @@ def _deadline(engine: Engine, raw: bytes) -> int:
 
 @command(
     "WAIT numreplicas timeout", "Waits until replicas have the writes of this connection. There are none.",
-    group="generic", since="3.0.0", flags="noscript", acl="-keyspace connection",
+    group="generic", since="3.0.0", acl="-keyspace connection",
     tips="request_policy:all_shards response_policy:agg_min", complexity="O(1)",
 )  # fmt: skip
 def wait(s: Session, argv: Argv) -> Reply:

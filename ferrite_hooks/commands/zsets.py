@@ -298,7 +298,7 @@ def _blocking_pop(s: Session, argv: Argv, highest: bool) -> Reply:
 
 @command(
     "BZPOPMIN key [key ...] timeout", "ZPOPMIN from the first sorted set that is not empty, or waits for one.",
-    group="sorted-set", since="5.0.0", flags="write noscript fast blocking", keys="RW access delete @1:-2",
+    group="sorted-set", since="5.0.0", flags="write fast blocking", keys="RW access delete @1:-2",
     events="zpopmin del", complexity="O(log(N))",
 )  # fmt: skip
 def bzpopmin(s: Session, argv: Argv) -> Reply:
@@ -307,7 +307,7 @@ def bzpopmin(s: Session, argv: Argv) -> Reply:
 
 @command(
     "BZPOPMAX key [key ...] timeout", "ZPOPMAX from the first sorted set that is not empty, or waits for one.",
-    group="sorted-set", since="5.0.0", flags="write noscript fast blocking", keys="RW access delete @1:-2",
+    group="sorted-set", since="5.0.0", flags="write fast blocking", keys="RW access delete @1:-2",
     events="zpopmax del", complexity="O(log(N))",
 )  # fmt: skip
 def bzpopmax(s: Session, argv: Argv) -> Reply:

@@ -102,6 +102,8 @@ def serve_ready(engine: Engine) -> None:
     """Calls again whoever waits for a key that has changed, until nothing more changes."""
     from ferrite_hooks.engine.run import call
 
+    if engine.ready:
+        engine.clock.tick()  # a long transaction may have outlived its own keys
     while engine.ready:
         ready, engine.ready = engine.ready, {}
         for index, key in ready:

@@ -77,6 +77,8 @@ class KeySpec:
                 return
             if not argv[begin].isdigit():
                 raise ReplyError("ERR Invalid arguments specified for command")
+            if int(argv[begin]) == 0:
+                return
             begin, end = begin + 1, begin + int(argv[begin])
         elif self.last >= 0:
             end = begin + self.last
@@ -84,7 +86,7 @@ class KeySpec:
             end = begin + (len(argv) - begin) // self.limit + self.last
         else:
             end = len(argv) + self.last
-        if end >= len(argv) or (self.counted and end < begin):
+        if end >= len(argv):
             raise ReplyError("ERR Invalid arguments specified for command")
         yield from range(begin, end + 1, self.step)
 
@@ -94,9 +96,9 @@ class Command:
 
     __slots__ = (
         "acl", "allowed", "arguments", "arity", "buckets", "complexity", "denies_oom", "events", "failed",
-        "flags", "getkeys", "group", "handler", "id", "keys", "max_words", "min_words", "name", "nanoseconds",
-        "parent", "plain", "rejected", "secret", "since", "subcommands", "summary", "syntax", "tips", "title",
-        "writes",
+        "flags", "flags_of", "getkeys", "group", "handler", "id", "key_flags", "keys", "max_words", "min_words",
+        "name", "nanoseconds", "parent", "plain", "rejected", "secret", "since", "subcommands", "summary",
+        "syntax", "tips", "title", "writes",
     )  # fmt: skip
 
     def __init__(self, syntax: str, handler: Handler | None) -> None:
@@ -115,6 +117,8 @@ class Command:
         self.events: tuple[str, ...] = ()
         self.keys: tuple[KeySpec, ...] = ()
         self.getkeys: Callable[[Argv], list[int]] | None = None
+        self.key_flags: Callable[[Argv], tuple[str, ...]] | None = None
+        self.flags_of: Callable[[Session, Argv], frozenset[str]] | None = None
         self.subcommands: dict[bytes, Command] = {}
         self.reset_statistics()
         self.settle()
@@ -137,10 +141,16 @@ class Command:
 
     def key_positions(self, argv: Argv) -> list[tuple[int, tuple[str, ...]]]:
         """(index, flags) of each key in `argv`."""
+        if self.key_flags is not None:
+            return [(i, self.key_flags(argv)) for spec in self.keys for i in spec.positions(argv)]
         if self.getkeys is not None:
             flags = [spec.flags for spec in self.keys] or [("RW", "access")]
             return [(i, flags[-1 if n else 0]) for n, i in enumerate(self.getkeys(argv))]
         return [(i, spec.flags) for spec in self.keys for i in spec.positions(argv)]
+
+    def flags_for(self, s: Session, argv: Argv) -> frozenset[str]:
+        """The flags of one call."""
+        return self.flags if self.flags_of is None else self.flags_of(s, argv)
 
     def __repr__(self) -> str:
         return f"<Command {self.name}>"
@@ -188,11 +198,14 @@ def command(
     complexity: str = "",
     arity: int | None = None,
     getkeys: Callable[[Argv], list[int]] | None = None,
+    key_flags: Callable[[Argv], tuple[str, ...]] | None = None,
+    flags_of: Callable[[Session, Argv], frozenset[str]] | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declares the command below it. `events` names the keyspace notifications that it can cause.
 
     `acl` adds categories that do not follow from the group and the flags, or removes one (`-keyspace`).
-    `arity` is for the few commands whose arity in Redis is laxer than their syntax. Raises ValueError for a
+    `arity` is for the few commands whose arity in Redis is laxer than their syntax; `key_flags` and `flags_of`
+    for those whose arguments say what they do with their keys, or at all. Raises ValueError for a
     contradictory declaration."""
 
     def declare(handler: Handler) -> Handler:
@@ -202,7 +215,7 @@ def command(
         made.events = tuple(events.split())
         made.tips = tuple(tips.split())
         made.keys = parse_keys(keys)
-        made.getkeys = getkeys
+        made.getkeys, made.key_flags, made.flags_of = getkeys, key_flags, flags_of
         if arity is not None:
             made.arity = arity
         made.settle()

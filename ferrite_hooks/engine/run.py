@@ -115,9 +115,9 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
     """Everything that may stand between a known command and its handler, in Redis's order. None = go on.
 
     EXEC is judged by what it will run as well."""
-    flags = command.flags
+    flags = command.flags_for(s, argv)
     if s.queue and command.name == "exec":
-        flags = flags.union(*[queued.flags for queued, _ in s.queue])
+        flags = flags.union(*[queued.flags_for(s, args) for queued, args in s.queue])
     engine = s.engine
     if not s.authenticated and "no_auth" not in flags:
         _reject(command, errors.NOAUTH)

@@ -24,6 +24,10 @@ class Flags:
     def of(cls, names: list[str]) -> Flags:
         return cls(**{name.replace("-", "_"): True for name in names})
 
+    def narrow(self, flags: frozenset[str]) -> frozenset[str]:
+        """The flags of a command that runs such a script."""
+        return flags - {"may_replicate"} if self.no_writes else flags
+
     def names(self) -> list[str]:
         """In the order in which Redis lists them."""
         return [name for name in FLAGS if getattr(self, name.replace("-", "_"))]

@@ -58,6 +58,8 @@ class Parser:
             cut = data.rfind(b"\r\n*") + 2  # perhaps only the last command is incomplete
             if cut > 2 and (commands := self._fast(data[:cut])) is not None:
                 self._buffer += data[cut:]
+                if data[-2:] == b"\r\n":  # or it is whole, and has line ends of its own in an argument
+                    commands += self._careful()
                 return commands
         self._buffer += data
         return self._careful()

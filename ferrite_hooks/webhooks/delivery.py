@@ -104,7 +104,13 @@ class Delivery:
             self.counters.coalesced += 1
             self.desk.note("merge", webhook.serial, replaced, change.position)
             return
-        if self.room(OVERSHOOT if webhook.overflow is Overflow.REJECT else 1) <= 0:
+        total, account = self.desk.total, self.account
+        plenty = (  # the ordinary case, for less than room() costs
+            queue.lanes.size < webhook.max_pending
+            and total.pending < total.max_pending
+            and (account.pending < account.max_pending or not account.max_pending)
+        )
+        if not plenty and self.room(OVERSHOOT if webhook.overflow is Overflow.REJECT else 1) <= 0:
             victim = OVERFLOW[webhook.overflow](queue)
             if victim is None:
                 self._overflowed(change)
@@ -113,7 +119,8 @@ class Delivery:
             self.count(-1)
             self._overflowed(victim.change)
         queue.push(change)
-        self.count(1)
+        account.pending += 1
+        total.pending += 1
 
     def shrink(self) -> None:
         """Drops what is beyond the bounds: they were lowered, or a crash came before the drops were noted. What is

@@ -249,7 +249,8 @@ def _too_long(written: Written, size: int, max_value_bytes: int) -> bool:
 def without_bulk(change: Change, max_value_bytes: int) -> Change:
     """The change as it is kept while it waits: without a value that is too long for a payload."""
     new, old = change.new, change.old
-    new_size, old_size = _size(new), _size(old)
+    new_size = len(new) if type(new) is bytes else _size(new)
+    old_size = len(old) if type(old) is bytes else _size(old)
     if new_size <= max_value_bytes >= old_size:
         return change
     return change._replace(

@@ -9,6 +9,7 @@ from fakes import Client, Harness
 from oracle import Oracle, Pair
 
 from ferrite_hooks.engine.scripts import EVALUATED_MAX, scripts
+from ferrite_hooks.resp.reply import NO_REPLY
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ return redis.call('get', true)
 return redis.call('subscribe', 'a')
 return redis.call('multi')
 return redis.call('eval', 'return 1', 0)
-return redis.call('blpop', 'nope', 0)
+return redis.call('subscribe', 'nope')
 return redis.pcall('get', 'wrongtype')
 redis.pcall('get', 'wrongtype')
 return redis.sha1hex()
@@ -233,7 +234,7 @@ return redis.call('type', 'list').ok
 return redis.call('exists', 'string', 'nope')
 return redis.call('echo', 'a\\0b')
 return redis.call('select', 1)
-return redis.call('blmove', 'nope', 'x', 'left', 'left', 0)
+return redis.call('lmove', 'nope', 'x', 'left', 'left')
 return redis.call('xread', 'streams', 'nope', 0)
 return redis.call('xread', 'block', 0, 'streams', 'nope', 0)
 return redis.call('xrange', 'stream', '-', '+')
@@ -536,3 +537,29 @@ def test_rate_limiters_by_digest(both: Pair) -> None:
         both.check("EVALSHA", bucket, 1, "bucket", 1.5, 10, now, wanted)
     both.check("HGETALL", "bucket")
     both.check("ZRANGE", "window", 0, -1, "WITHSCORES")
+
+
+@pytest.mark.parametrize("call, reply", [
+    ("'blpop', 'nope', 0", b"$-1"), ("'brpop', 'list', 0", b"*2\r\n$4\r\nlist\r\n$1\r\nb"),
+    ("'blmove', 'nope', 'x', 'left', 'left', 0", b"$-1"), ("'brpoplpush', 'nope', 'x', 0", b"$-1"),
+    ("'bzpopmin', 'nope', 0", b"$-1"), ("'wait', 1, 0", b":0"),
+])  # fmt: skip
+def test_what_would_wait_does_not_wait_in_a_script(client: Client, call: str, reply: bytes) -> None:
+    """As Redis 7.2 has it; 7.0 does not let scripts call these."""
+    client("RPUSH", "list", "a", "b")
+    assert client.raw("EVAL", f"return redis.call({call})", 0) == reply + b"\r\n"
+
+
+def test_a_script_that_only_reads_runs_while_writes_are_paused(harness: Harness, client: Client) -> None:
+    reading, writing = "#!lua flags=no-writes\nreturn 1", "#!lua\nreturn 2"
+    sha = client("SCRIPT", "LOAD", reading)
+    function = "redis.register_function{function_name='r', callback=function() return 3 end, flags={'no-writes'}}"
+    client("FUNCTION", "LOAD", "#!lua name=l\n" + function)
+    client("CLIENT", "PAUSE", 1000, "WRITE")
+    assert client("EVAL", reading, 0) == 1 and client("EVALSHA", sha, 0) == 1 and client("FCALL", "r", 0) == 3
+    other = harness.connect()
+    assert other("EVAL", writing, 0) is NO_REPLY and other.sent() == b""
+    harness.advance(1001)
+    assert other.sent() == b":2\r\n"
+    client("CLIENT", "PAUSE", 1000, "ALL")
+    assert client("EVAL", reading, 0) is NO_REPLY

@@ -10,6 +10,7 @@ from fakes import Client, Harness
 from oracle import Oracle, Pair
 
 from ferrite_hooks.commands.info import render
+from ferrite_hooks.engine import eviction
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.eviction import PER_COMMAND, Sample
 from ferrite_hooks.engine.memory import entry_bytes
@@ -41,8 +42,9 @@ Limit = Callable[[str, int], Any]
 
 
 @pytest.fixture
-def limit(harness: Harness) -> Limit:
+def limit(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> Limit:
     """`limit(policy, bytes)`: from now on the keys may take so many bytes."""
+    monkeypatch.setattr(eviction, "_SHARE", 0)  # a busy machine must not measure more seldom
     scales: Any = Scales(harness.engine)
     harness.engine.memory = scales
 

@@ -16,7 +16,9 @@ def encode(argv: list[bytes]) -> bytes:
     return b"*%d\r\n" % len(argv) + b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in argv)
 
 
-ARGV = st.lists(st.binary(max_size=20), min_size=1, max_size=5)
+# binary, and what looks like the protocol's own marks
+WORD = st.binary(max_size=20) | st.lists(st.sampled_from([b"\r\n", b"*", b"$", b"3", b"x"]), max_size=8).map(b"".join)
+ARGV = st.lists(WORD, min_size=1, max_size=5)
 
 
 @settings(max_examples=200, deadline=None)
@@ -30,6 +32,13 @@ def test_any_split_gives_the_same_commands(commands: list[list[bytes]], cuts: li
             found += parser.feed(data[start:end])
     assert found == commands
     assert parser.error is None and parser.buffered == 0
+
+
+def test_a_last_command_with_line_ends_in_it_does_not_wait_for_the_next() -> None:
+    commands = [[b"GET", b"k"], [b"SET", b"k", b"a\r\nb"]]
+    parser = Parser()
+    assert parser.feed(b"".join(map(encode, commands))) == commands
+    assert parser.buffered == 0
 
 
 def test_inline_and_arrays_mix() -> None:

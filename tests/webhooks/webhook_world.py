@@ -86,8 +86,8 @@ class World:
                 attempt=lambda *columns: self.attempts.append(columns),
                 is_admin=lambda user: user in self.admins,
                 is_user=lambda user: user not in self.deleted,
-                reads_all=lambda user: user not in self.deleted and user not in {name for name, _ in self.unreadable},
                 may_read=lambda user, key: user not in self.deleted and (user, key) not in self.unreadable,
+                reads_all=lambda user: user not in self.deleted and all(other != user for other, _ in self.unreadable),
             ),
             self.settings, self.limits,
         )  # fmt: skip
