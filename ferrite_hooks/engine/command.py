@@ -95,9 +95,9 @@ class Command:
     """A declared command or subcommand, with its running statistics."""
 
     __slots__ = (
-        "acl", "allowed", "arguments", "arity", "buckets", "complexity", "denies_oom", "events", "failed",
+        "acl", "arguments", "arity", "buckets", "complexity", "denies_oom", "events", "failed",
         "flags", "flags_of", "getkeys", "group", "handler", "id", "key_flags", "keys", "max_words", "min_words",
-        "name", "nanoseconds", "parent", "plain", "rejected", "secret", "since", "subcommands", "summary",
+        "name", "nanoseconds", "parent", "rejected", "secret", "since", "subcommands", "summary",
         "syntax", "tips", "title", "writes",
     )  # fmt: skip
 

@@ -171,11 +171,6 @@ class Engine:
             self.override = []
         self.override.append(list(argv))
 
-    def no_effect(self) -> None:
-        """Called by a handler whose change needs no replay."""
-        if self.override is None:
-            self.override = []
-
     def capture(
         self, db: Database, key: bytes | None, event: str, new: Written, old: Written, expire_at: int
     ) -> None:

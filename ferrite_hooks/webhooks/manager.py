@@ -108,12 +108,6 @@ class Manager:
         notes.append(["serial", self.registry.next_serial])
         return notes
 
-    @property
-    def oldest_needed(self) -> int:
-        """The lowest position that is still pending; 0 if nothing is."""
-        oldest = [d.queue.lanes.oldest.change.position for d in self.registry if d.queue.lanes.oldest]
-        return min(oldest, default=0)
-
     # -- changes -----------------------------------------------------------------------------------------------
 
     def accept(self, changes: Iterable[Change]) -> None:
