@@ -52,6 +52,7 @@ NOSCRIPT = "NOSCRIPT No matching script. Please use EVAL."
 TIMEOUT_NEGATIVE = "ERR timeout is negative"
 TIMEOUT_NOT_FLOAT = "ERR timeout is not a float or out of range"
 TIMEOUT_OUT_OF_RANGE = "ERR timeout is out of range"
+NOREPLICAS = "NOREPLICAS Not enough good replicas to write."
 MISCONF = (
     "MISCONF Errors writing to the journal: %s. Commands that may modify the data set are refused "
     "until the disk can be written again."

@@ -36,7 +36,7 @@ def _flags_of(s: Session, argv: Argv) -> frozenset[str]:
     """What FCALL will do, as far as its function says."""
     function = libraries(s.engine).functions.get(argv[1].lower())
     flags = COMMANDS[b"fcall"].flags
-    return flags if function is None else function.flags.narrow(flags)
+    return flags if function is None else function.flags.refine(flags)
 
 
 @command("FCALL function numkeys [key [key ...]] [arg [arg ...]]", "Calls a function.",

@@ -8,7 +8,7 @@ from ferrite_hooks.engine.monitor import feed
 from ferrite_hooks.engine.scripts import Run, Script, scripts
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.shebang import Flags, of_script
-from ferrite_hooks.errors import MISCONF, NOSCRIPT, OOM, ReplyError
+from ferrite_hooks.errors import MISCONF, NOREPLICAS, NOSCRIPT, OOM, ReplyError
 from ferrite_hooks.resp.reply import OK, Reply
 
 _FLAGS = "noscript stale skip_monitor no_mandatory_keys movablekeys"
@@ -37,6 +37,8 @@ def judge(s: Session, flags: Flags, read_only: bool) -> None:
             raise ReplyError("ERR Can not execute a script with write flag using *_ro command.")
         if engine.write_error:
             raise ReplyError(MISCONF % engine.write_error)
+        if engine.wants_replicas:
+            raise ReplyError(NOREPLICAS)
         if not flags.allow_oom and engine.over_memory is not None and engine.over_memory():
             raise ReplyError(OOM)
 
@@ -52,9 +54,9 @@ def _flags_of(s: Session, argv: Argv) -> frozenset[str]:
     found = scripts(s.engine).by_source.get(argv[1]) or scripts(s.engine).find(argv[1])
     flags = COMMANDS[argv[0].lower()].flags
     if found is not None:
-        return found.flags.narrow(flags)
+        return found.flags.refine(flags)
     try:
-        return of_script(argv[1])[0].narrow(flags)
+        return of_script(argv[1])[0].refine(flags)
     except ReplyError:
         return flags
 

@@ -94,6 +94,7 @@ class Engine:
         "transaction",
         "uncaused",
         "unsettled",
+        "wants_replicas",
         "write_error",
     )  # fmt: skip
 
@@ -128,6 +129,7 @@ class Engine:
         self.busy = ""  # what other clients are told while a long script runs
         self.special = False  # True: `run` must make all its checks
         self.write_error = ""  # why the journal cannot be written; writes are refused meanwhile
+        self.wants_replicas = False  # min-replicas-to-write asks for some, and there never are any
         self.over_memory: Callable[[], bool] | None = None  # set while maxmemory is
         # a full webhook with OVERFLOW reject
         self.refuses: Callable[[Session, Command, Argv], None] | None = None
@@ -256,6 +258,7 @@ class Engine:
         self.special = bool(
             self.loading
             or self.write_error
+            or self.wants_replicas
             or self.over_memory is not None
             or self.refuses is not None
             or self.paused_until

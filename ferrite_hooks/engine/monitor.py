@@ -65,6 +65,10 @@ def visible(command: Command, argv: Argv) -> Argv:
         hidden = {i + 1 for i in range(2, len(argv), 2) if argv[i].lower() in _SECRET_SETTINGS}
     elif command.name == "hello":
         hidden = {i + n for i, arg in enumerate(argv) if arg.upper() == b"AUTH" for n in (1, 2)}
+    elif command.name == "migrate":
+        words = [arg.upper() for arg in argv]
+        hidden = {i + 1 for i, word in enumerate(words) if word in (b"AUTH", b"AUTH2")}
+        hidden |= {i + 2 for i, word in enumerate(words) if word == b"AUTH2"}
     elif command.secret:
         hidden = set(range(2 if command.parent else 1, len(argv)))
     else:

@@ -130,6 +130,8 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
         _reject(command, errors.OOM)
     if engine.write_error and ("write" in flags or _defines(command)) and not s.internal:
         _reject(command, errors.MISCONF % engine.write_error)
+    if engine.wants_replicas and "write" in flags and not s.internal:
+        _reject(command, errors.NOREPLICAS)
     if engine.refuses is not None and "write" in flags:
         engine.refuses(s, command, argv)
     if s.resp == 2 and s.subscribed and command.name not in _IN_RESP2_SUBSCRIPTION:

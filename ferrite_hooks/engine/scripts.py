@@ -28,7 +28,17 @@ from ferrite_hooks.engine.lua_libs import as_long, libraries
 from ferrite_hooks.engine.lua_values import error_table, to_argv, to_lua
 from ferrite_hooks.engine.run import call
 from ferrite_hooks.engine.shebang import Flags, of_script
-from ferrite_hooks.errors import BUSY_FUNCTION, BUSY_SCRIPT, INTERNAL, MISCONF, NOTBUSY, OOM, UNKILLABLE, ReplyError
+from ferrite_hooks.errors import (
+    BUSY_FUNCTION,
+    BUSY_SCRIPT,
+    INTERNAL,
+    MISCONF,
+    NOREPLICAS,
+    NOTBUSY,
+    OOM,
+    UNKILLABLE,
+    ReplyError,
+)
 from ferrite_hooks.resp.reply import Encoded, Reply
 from ferrite_hooks.version import REDIS_VERSION
 
@@ -332,6 +342,8 @@ class Scripts:
         if not run.wrote and command.writes:
             if engine.write_error:
                 _reject(command, MISCONF % engine.write_error)
+            if engine.wants_replicas:
+                _reject(command, NOREPLICAS)
             if engine.refuses is not None:
                 engine.refuses(s, command, argv)
         if not run.wrote and run.oom and command.denies_oom and not run.allow_oom:

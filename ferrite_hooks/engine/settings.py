@@ -48,8 +48,8 @@ _REDIS_ONLY = (
     _row("close-on-replica-write", True, "Accepted; there are no replicas"),
     _row("replica-serve-stale-data", True, "Accepted; there are no replicas"),
     _row("replica-read-only", True, "Accepted; there are no replicas"),
-    _row("min-replicas-to-write", 0, "Accepted; there are no replicas", low=0),
-    _row("min-replicas-max-lag", 10, "Accepted; there are no replicas", low=0),
+    _row("min-replicas-to-write", 0, "Any but 0 refuses all writes, for there are no replicas", low=0),
+    _row("min-replicas-max-lag", 10, "0 = min-replicas-to-write is not obeyed", low=0),
     _row("repl-backlog-size", 1 << 20, "Accepted; there are no replicas", unit="bytes", low=1),
     _row("repl-diskless-sync", True, "Accepted; there are no replicas"),
     _row("repl-diskless-sync-delay", 5, "Accepted; there are no replicas", low=0),
@@ -140,6 +140,11 @@ def _memory(engine: Engine, value: object) -> None:
     engine.eviction.configure()
 
 
+def _replicas(engine: Engine, _: int) -> None:
+    engine.wants_replicas = bool(engine.settings["min-replicas-to-write"] and engine.settings["min-replicas-max-lag"])
+    engine.refresh()
+
+
 # what a new value means to a running engine; families add their own rows
 APPLY: dict[str, Callable[[Engine, Any], None]] = {
     "requirepass": _password,
@@ -148,6 +153,8 @@ APPLY: dict[str, Callable[[Engine, Any], None]] = {
     "maxmemory-policy": _memory,
     "slowlog-log-slower-than": _slowlog,
     "notify-keyspace-events": _notify,
+    "min-replicas-to-write": _replicas,
+    "min-replicas-max-lag": _replicas,
 }
 
 

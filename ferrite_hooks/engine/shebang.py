@@ -24,9 +24,11 @@ class Flags:
     def of(cls, names: list[str]) -> Flags:
         return cls(**{name.replace("-", "_"): True for name in names})
 
-    def narrow(self, flags: frozenset[str]) -> frozenset[str]:
-        """The flags of a command that runs such a script."""
-        return flags - {"may_replicate"} if self.no_writes else flags
+    def refine(self, flags: frozenset[str]) -> frozenset[str]:
+        """The flags of a command when it runs such a script."""
+        if not self.declared:
+            return flags
+        return flags - {"may_replicate"} if self.no_writes else flags | {"write"}
 
     def names(self) -> list[str]:
         """In the order in which Redis lists them."""

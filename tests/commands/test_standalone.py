@@ -44,3 +44,26 @@ def test_every_cluster_command_is_disabled(client: Client) -> None:
     for made in COMMANDS[b"cluster"].subcommands.values():
         reply = client(*made.name.split("|"), *["1"] * (made.min_words - 2))
         assert "cluster support disabled" in reply.text
+
+
+@pytest.mark.parametrize("words", [
+    ("SET", "k", "new"), ("GET", "k"), ("EVAL", "return redis.call('set', KEYS[1], 'x')", 1, "k"), ("PING",),
+    ("EVAL", "#!lua\nreturn 1", 0), ("EVAL", "#!lua flags=no-writes\nreturn 1", 0),
+])  # fmt: skip
+def test_writes_that_want_replicas_are_refused(harness: Harness, oracle: Oracle, words: tuple[Word, ...]) -> None:
+    both = Pair(oracle, harness)
+    both.check("CONFIG", "SET", "min-replicas-to-write", 1)
+    both.check(*words)
+    both.check("MULTI")
+    both.check(*words)
+    both.check("EXEC")
+    both.check("CONFIG", "SET", "min-replicas-to-write", 0)
+    both.check("SET", "k", "v")
+    both.close()
+
+
+def test_the_passwords_of_migrate_are_hidden(client: Client) -> None:
+    client("CONFIG", "SET", "slowlog-log-slower-than", 0)
+    for words in (("AUTH", "secret"), ("AUTH2", "user", "secret")):
+        client("MIGRATE", "127.0.0.1", 1, "none", 0, 0, *words)
+        assert client("SLOWLOG", "GET", 1)[0][3][6:] == [words[0].encode(), *[b"(redacted)"] * (len(words) - 1)]
