@@ -70,7 +70,7 @@ class Story:
         self.arrived: dict[tuple[str, str], list[int]] = defaultdict(list)  # (webhook, key) -> values, first arrivals
         self.delivered: set[tuple[str, str, int]] = set()  # (webhook, key, value) that was answered with 2xx
         self.ids: dict[tuple[str, int], set[str]] = defaultdict(set)
-        self.late: set[tuple[str, str, int]] = set()  # REPLAY has put it behind later ones
+        self.late: set[tuple[str, str]] = set()  # (webhook, event id): REPLAY has put it behind later ones
         receiver.on_answer = self.arrive
 
     def arrive(self, request: Received, reply: Reply) -> None:
@@ -78,7 +78,7 @@ class Story:
         for event in body.get("events", [body]):
             key, value = event["key"], int(event["data"]["value"])
             self.ids[key, value].add(event["id"])
-            if value not in self.arrived[name, key] and (name, key, value) not in self.late:
+            if value not in self.arrived[name, key] and (name, event["id"]) not in self.late:
                 self.arrived[name, key].append(value)
             if 200 <= reply.status < 300 and reply.fault not in UNANSWERED:
                 self.delivered.add((name, key, value))
@@ -110,20 +110,17 @@ class Story:
         elif what == "update":
             await self.tell("WEBHOOK.UPDATE", rest[0], *rest[1].split())
         elif what == "replay":
-            self.late |= await self.letters(rest[0])
-            await self.tell("WEBHOOK.REPLAY", rest[0], "DEAD")
+            both = self.client.pipeline(transaction=True)  # or more could die between the two
+            both.execute_command("WEBHOOK.DEAD", rest[0], "COUNT", "1000")
+            both.execute_command("WEBHOOK.REPLAY", rest[0], "DEAD")
+            letters, _ = await both.execute()
+            self.late |= {(rest[0], letter["event_id"]) for letter in letters}
         else:
             await self.tell(f"WEBHOOK.{what}", rest[0])
 
     async def listen(self) -> None:
         await self.receiver.refuse()
         await self.receiver.accept()
-
-    async def letters(self, name: str) -> set[tuple[str, str, int]]:
-        """The dead letters of a webhook; their events' values are known by their ids."""
-        known = {id: place for place, ids in self.ids.items() for id in ids}
-        found = await self.tell("WEBHOOK.DEAD", name, "COUNT", "1000")
-        return {(name, *known[letter["event_id"]]) for letter in found if letter["event_id"] in known}
 
     async def end(self) -> None:
         """All is well again: everything that is pending goes out."""
@@ -176,6 +173,7 @@ async def tell(story: list[Any]) -> None:
 @example([("fault", "plain", FAULTS), ("fault", "batch", FAULTS), ("fault", "small", FAULTS), ("write", "a", 6),
           ("write", "b", 6), ("write", "a", 6), ("kill",), ("update", "batch", "BATCH false"),
           ("write", "a", 3)])  # fmt: skip
+@example([("refuse",), ("write", "a", 1), ("sleep",), ("accept",), ("write", "a", 2), ("replay", "strict")])
 @example([("fault", "strict", [Reply(500)] * 3), ("write", "a", 4), ("sleep",), ("replay", "strict"),
           ("PAUSE", "plain"), ("write", "c", 4), ("PURGE", "plain"), ("kill",), ("write", "c", 1)])  # fmt: skip
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

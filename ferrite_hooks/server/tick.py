@@ -85,7 +85,7 @@ class Tick:
     def post(self, connection: Connection) -> None:
         """A connection has run commands. Replies that depend on nothing unjournaled leave at once."""
         engine = self.engine
-        if engine.effects or engine.changes or self._held or self._unsynced:
+        if engine.effects or engine.changes or self._notes or self._held or self._unsynced:
             produced = len(engine.effects) + len(engine.changes) + len(self._notes)
             wrote = produced != self._produced or self._talking.get(connection, False)
             self._produced = produced

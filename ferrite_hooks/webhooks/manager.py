@@ -325,7 +325,9 @@ class Manager:
     def purge(self, delivery: Delivery, dead: bool) -> int:
         """Drops what is pending and not in flight, or the dead letters. Returns how many events."""
         if not dead:
-            return delivery.purge()
+            purged = delivery.purge()
+            self.desk.flush()  # the reply says so: the journal has to know it first
+            return purged
         positions = list(delivery.dead)
         self._take_letters(delivery, positions)
         return len(positions)

@@ -183,3 +183,16 @@ async def test_a_snapshot_with_fsync_always_has_what_was_confirmed(tmp_path: Pat
         assert await a.dbsize() == 51
         info = await a.execute_command("WEBHOOK.INFO", "w")
         assert info[b"pending"] == 101
+
+
+async def test_a_webhook_is_confirmed_only_when_the_journal_has_it(tmp_path: Path) -> None:
+    disk = Disk()
+    async with running(tmp_path / "data", disk.files) as app, clients(app, 2) as [one, other]:
+        disk.full = True
+        made = asyncio.create_task(one.execute_command("WEBHOOK.CREATE", "w", "http://127.0.0.1:9/"))
+        await until(lambda: app.engine.write_error)
+        for _ in range(3):
+            await other.ping()
+        assert not made.done()
+        disk.full = False
+        assert await made == b"OK"
