@@ -83,8 +83,7 @@ class App:
         self._timer_at = 0
         self._save_at_end: bool | None = None
 
-    # -- starting
-    # ----------------------------------------------------------------------------------------------
+    # -- starting --------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Listens, loads and delivers. Raises StartError."""
@@ -254,8 +253,7 @@ class App:
             lines.append(f"metrics on {where}/metrics, health on {where}/healthz and /readyz")
         return lines
 
-    # -- running
-    # -----------------------------------------------------------------------------------------------
+    # -- running ---------------------------------------------------------------------------------------------
 
     def _arm(self, when: int) -> None:
         if self._timer is None or when < self._timer_at:
@@ -282,8 +280,7 @@ class App:
         if not self._stopping.is_set():
             self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
-    # -- configuration at run time
-    # -----------------------------------------------------------------------------
+    # -- configuration at run time ---------------------------------------------------------------------------
 
     def _check_settings(self, values: dict[str, Any]) -> None:
         try:
@@ -338,8 +335,7 @@ class App:
         except OSError as error:
             raise ReplyError(f"ERR Rewriting config file: {error.strerror}") from error
 
-    # -- stopping
-    # ----------------------------------------------------------------------------------------------
+    # -- stopping --------------------------------------------------------------------------------------------
 
     def _shutdown(self, save: bool | None) -> None:
         """SHUTDOWN. Raises ReplyError when a save was asked for and failed."""

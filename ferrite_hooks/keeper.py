@@ -109,8 +109,7 @@ class Keeper:
                     os.link(self.path, kept)
                 self.save()
 
-    # -- asked for
-    # ---------------------------------------------------------------------------------------------
+    # -- asked for -------------------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Writes a snapshot now; everything waits for it. Raises ReplyError."""
@@ -184,8 +183,7 @@ class Keeper:
             engine.loading = False
             engine.expiry.rebuild()
 
-    # -- by itself
-    # ---------------------------------------------------------------------------------------------
+    # -- by itself -------------------------------------------------------------------------------------------
 
     def sweep(self) -> None:
         """Begins what is due."""
@@ -235,8 +233,7 @@ class Keeper:
         except JournalError as error:
             log.warning("%s", error)
 
-    # -- saving
-    # ------------------------------------------------------------------------------------------------
+    # -- saving ----------------------------------------------------------------------------------------------
 
     def _schedule(self, compacting: bool) -> None:
         if compacting not in self._scheduled:
@@ -361,8 +358,7 @@ class Keeper:
             with suppress(ReplyError):  # logged; a shutdown goes on
                 self.save()
 
-    # -- telling
-    # -----------------------------------------------------------------------------------------------
+    # -- telling ---------------------------------------------------------------------------------------------
 
     def info(self) -> Iterator[tuple[str, Any]]:
         """INFO persistence, without `loading` itself."""

@@ -62,8 +62,7 @@ class Outlet:
             defaults=_defaults(config.webhooks),
         )
 
-    # -- start and stop
-    # ----------------------------------------------------------------------------------------
+    # -- start and stop --------------------------------------------------------------------------------------
 
     def check_tls(self) -> None:
         """Raises ValueError or OSError for certificate files that cannot be used."""
@@ -136,8 +135,7 @@ class Outlet:
         total, pending = len(self.manager.registry), self.manager.desk.pending
         return f"webhooks: {total}, pending events: {pending}"
 
-    # -- seams
-    # -------------------------------------------------------------------------------------------------
+    # -- seams -----------------------------------------------------------------------------------------------
 
     async def _post(self, request: Request) -> Outcome:
         if self._stopping:

@@ -276,6 +276,8 @@ class Delivery:
                 else breaker.failed(before, self.webhook, now, parcel.probe, settings.circuit_failures)
             )  # fmt: skip
             self._failed(parcel, outcome, decision, now)
+            if self.circuit.open and (parcel.probe or not before.open):
+                self.desk.note(*self.failing_note(now))
             if self.circuit.open and not before.open:
                 log.warning("webhook %s: circuit opened: %s", self.webhook.name, describe(outcome))
                 self.tell("webhook.circuit.opened", self, {"failures": self.circuit.failures})
@@ -320,6 +322,9 @@ class Delivery:
 
         parcel.due = when
         self.desk.outside.at(when, again)
+
+    def failing_note(self, now: int) -> Note:
+        return ["failing", self.webhook.serial, self.circuit.failures, now - self.circuit.failing_since]
 
     def retry_note(self, parcel: Parcel) -> Note:
         return ["retry", self.webhook.serial, parcel.positions, parcel.attempt, parcel.spent, parcel.due]

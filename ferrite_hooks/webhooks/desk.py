@@ -19,6 +19,7 @@ Notes are small lists for the journal; replayed in order they rebuild the state 
     ["drop", serial, positions, at, why]   "overflow" (a dead letter remains) or "purged"
     ["merge", serial, replaced, position]  coalesced
     ["undead", serial, positions]          dead letters taken out
+    ["failing", serial, failures, for_ms]   the circuit is open: so many failures in a row, over so long a time
     ["letter", serial, change, at, attempts, reason, http status]   a dead letter, whole
     ["counters", serial, {name: n}] and ["serial", n]
 """

@@ -101,6 +101,8 @@ class Manager:
                         notes.append(delivery.retry_note(parcel))
             for letter in delivery.dead.values():
                 notes.append(["letter", serial, tuple(letter.change), *letter[1:]])
+            if delivery.circuit.failures:
+                notes.append(delivery.failing_note(self.outside.clock.now))
             counted = {name: getattr(delivery.counters, name) for name in (*DURABLE, "last_delivery")}
             notes.append(["counters", serial, counted])
         notes.append(["serial", self.registry.next_serial])

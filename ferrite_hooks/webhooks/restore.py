@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
 from ferrite_hooks.webhooks.conditions import conditions_hold
 from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery
 from ferrite_hooks.webhooks.desk import Note
@@ -127,7 +128,9 @@ class Restoration:
             self._registry.add(made)
             made.desk.total.webhooks = len(self._registry)
         else:
-            delivery.webhook = from_plain(plain)
+            before, delivery.webhook = delivery.webhook, from_plain(plain)
+            if (delivery.webhook.enabled and not before.enabled) or delivery.webhook.url != before.url:
+                delivery.circuit = CLOSED
             delivery.queue.configure(delivery.webhook)
             self._registry.changed()
 
@@ -142,9 +145,16 @@ class Restoration:
         if (delivery := self._registry.get(serial)) is not None:
             delivery.counters.delivered += len(self._pop(delivery, positions))
             delivery.counters.last_delivery = at
+            delivery.circuit = CLOSED
 
     def retry(self, serial: int, positions: list[int], attempt: int, spent: int, at: int) -> None:
         self._retries[(serial, positions[0])] = ["retry", serial, positions, attempt, spent, at]
+
+    def failing(self, serial: int, failures: int, for_ms: int) -> None:
+        """The first request after the restart may go, and its failure opens the circuit again. The time when the
+        server was down does not count as failing."""
+        delivery = self._delivery(serial)
+        delivery.circuit = Circuit(failures, delivery.desk.outside.clock.now - for_ms)
 
     def dead(self, serial: int, positions: list[int], at: int, attempts: int, reason: str, status: int) -> None:
         if (delivery := self._registry.get(serial)) is not None:
@@ -196,6 +206,7 @@ def _one_behind_the_other(events: list[Pending]) -> bool:
 _NOTES: dict[str, Callable[..., None]] = {
     name: getattr(Restoration, name)
     for name in (
-        "hook", "queue", "ack", "retry", "dead", "drop", "merge", "undead", "letter", "counters", "serial",
+        "hook", "queue", "ack", "retry", "dead", "drop", "merge", "undead", "failing", "letter", "counters",
+        "serial",
     )
 }  # fmt: skip

@@ -196,6 +196,45 @@ def test_a_webhook_that_only_fails_is_disabled() -> None:
     assert told.count("webhook.disabled") == 1 and "webhook.circuit.opened" in told
 
 
+@pytest.mark.parametrize("through_snapshot", [False, True])
+def test_the_days_of_failure_outlast_a_restart_but_downtime_does_not_count(through_snapshot: bool) -> None:
+    world = World(Settings(disable_after_ms=600_000)).start()
+    world.create(options="RETRIES 100")
+
+    def fail_for(minutes: int) -> None:
+        for _ in range(minutes):
+            world.write("k")
+            world.settle()
+            if world.flying:
+                world.answer(FAILURE)
+            world.advance(60_000)
+
+    fail_for(9)
+    world.crash(through_snapshot)
+    world.clock.now += 10 * 86_400_000
+    world.crash()
+    hook = world.manager.find(b"w", "default")
+    fail_for(1)
+    assert hook.webhook.enabled, "ten days without a server are no failure of the receiver's"
+    fail_for(4)
+    assert not hook.webhook.enabled
+
+
+def test_a_success_before_a_restart_ends_the_failing() -> None:
+    world = World().start()
+    world.create(options="RETRIES 100")
+    for i in range(6):
+        world.write(f"k{i}")
+    world.settle()
+    for _ in range(6):
+        world.answer(FAILURE)
+    assert world.manager.find(b"w", "default").circuit.open
+    world.advance(60_000)
+    world.answer_all(OK)
+    world.crash()
+    assert world.manager.find(b"w", "default").circuit.failures == 0
+
+
 # -- batches, rate, pause --------------------------------------------------------------------------------------
 
 
