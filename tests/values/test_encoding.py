@@ -74,7 +74,8 @@ def test_lists_of_a_limited_size(limit: int, size: int) -> None:
 ])  # fmt: skip
 def test_a_listpack_takes_what_redis_says(oracle: Oracle, element: bytes) -> None:
     """DUMP of a list of one node shows its listpack, which begins with its own size."""
-    oracle("CONFIG", "SET", "rdbcompression", "no", "list-max-listpack-size", -2)
+    oracle("CONFIG", "SET", "rdbcompression", "no")
+    oracle("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "1gb")  # other tests lower it
     oracle("RPUSH", "k", element, element)
     payload = oracle("DUMP", "k").split(b"\r\n", 1)[1]
     assert payload.startswith(b"\x12\x01\x02")  # a quicklist of one node, which is a listpack
