@@ -22,8 +22,8 @@ _FLAGS = (
     ("--port", "server.port", "N", "TCP port (6379), 0 = none"),
     ("--dir", "server.dir", "DIR", "where data, webhooks and events are kept (./ferrite-data)"),
     ("--metrics-port", "server.metrics_port", "N", "port of /metrics, /healthz and /readyz (9122), 0 = off"),
-    ("--requirepass", "server.requirepass", "P", "password of the default user; other processes can see flags,\n"
-     "so prefer the configuration file"),
+    ("--requirepass", "server.requirepass", "P", "password of the default user; a shell's history keeps it,\n"
+     "so prefer the configuration file or $FERRITE_HOOKS_REQUIREPASS"),
     ("--log-level", "server.loglevel", "L", "debug, verbose, notice or warning"),
     ("--log-format", "server.logformat", "F", "text or json"),
     ("--unixsocket", "server.unixsocket", "PATH", "listen on a Unix socket as well"),
@@ -44,9 +44,13 @@ _TOOLS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[arg
 }
 
 
+_PASSWORD = "FERRITE_HOOKS_REQUIREPASS"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ferrite-hooks",
+        allow_abbrev=False,
         description="A Redis-protocol server whose data changes are delivered as webhooks.",
         epilog="Tools: `ferrite-hooks listen` receives and checks webhooks, `verify` checks one body,\n"
         "`check` looks for damage in a data directory, `backup` copies one.",
@@ -88,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_arguments(parser)
         return run(parser.parse_args(words[1:]))
     args = _parser().parse_args(words)
+    if argv is None and not args.check_config:
+        _hide_password(words, args)
     try:
         overrides = _overrides(args)
         config = load(args.config, overrides)
@@ -99,6 +105,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("the configuration is good")
         return 0
     return serve(config, args.config, overrides)
+
+
+def _hide_password(words: list[str], args: argparse.Namespace) -> None:
+    """`--requirepass` would stand in `ps` as long as the server runs: the same process starts again without it and
+    finds the password in its environment, which only its own user can read."""
+    given = getattr(args, "server.requirepass")
+    if given is None:
+        setattr(args, "server.requirepass", os.environ.pop(_PASSWORD, None))
+        return
+    kept, skip = [], False
+    for word in words:
+        if not skip and not word.startswith("--requirepass="):
+            skip = word == "--requirepass"
+            if not skip:
+                kept.append(word)
+        else:
+            skip = False
+    environment = {**os.environ, _PASSWORD: given}
+    os.execve(sys.executable, [sys.executable, "-m", "ferrite_hooks", *kept], environment)
 
 
 def serve(config: Config, path: Path | None, overrides: dict[str, object]) -> int:

@@ -128,6 +128,8 @@ def test_password(tmp_path: Path) -> None:
             stranger.get("k")
         with server.client(password="s3cret", protocol=3) as friend:
             assert friend.set("k", b"x" * 100_000)
+        assert server.process is not None
+        assert b"s3cret" not in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
     assert "s3cret" not in server.log()
 
 
