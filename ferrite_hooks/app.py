@@ -24,14 +24,14 @@ from typing import Any
 import ferrite_hooks.commands  # noqa: F401  (declares them)
 from ferrite_hooks import log as log_setup
 from ferrite_hooks.clock import Clock
-from ferrite_hooks.config import KEYS, Config, ConfigError, changed, flat, load
+from ferrite_hooks.config import KEYS, Config, ConfigError, changed, flat, load, output_buffer_limits
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.settings import SETTINGS, change, initial
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.keeper import Keeper
 from ferrite_hooks.outlet import Outlet
 from ferrite_hooks.recovery import Recovery, RecoveryError, open_journal, snapshot_path
-from ferrite_hooks.server.clients import Clients, parse_output_limits
+from ferrite_hooks.server.clients import Clients
 from ferrite_hooks.server.connection import Connection
 from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, raise_file_limit, serve, tls_context
 from ferrite_hooks.server.tick import Tick
@@ -157,7 +157,7 @@ class App:
     def _apply_limits(self) -> None:
         settings = self.engine.settings
         self.clients.query_limit = settings["client-query-buffer-limit"]
-        self.clients.output_limits = parse_output_limits(settings["client-output-buffer-limit"])
+        self.clients.output_limits = output_buffer_limits(settings["client-output-buffer-limit"])
 
     def _bind(self) -> None:
         server = self.config.server
@@ -282,19 +282,20 @@ class App:
 
     # -- configuration at run time ---------------------------------------------------------------------------
 
+    def _config_with(self, values: dict[str, Any]) -> Config:
+        """The configuration with other values for some settings, which go by CONFIG's names. Raises ConfigError."""
+        keys = {SETTINGS[name].name: value for name, value in values.items()}
+        return changed(self.config, {name: value for name, value in keys.items() if name in KEYS})
+
     def _check_settings(self, values: dict[str, Any]) -> None:
         try:
-            changed(self.config, {SETTINGS[name].name: v for name, v in values.items() if SETTINGS[name].name in KEYS})
-            if "client-output-buffer-limit" in values:
-                parse_output_limits(values["client-output-buffer-limit"])
-        except (ConfigError, ValueError) as error:
+            self._config_with(values)
+        except ConfigError as error:
             raise ReplyError(f"ERR CONFIG SET failed - {error}") from error
 
     def _settings_changed(self, values: dict[str, Any]) -> None:
         """CONFIG SET or a reloaded file has changed settings; the engine has them already."""
-        self.config = changed(
-            self.config, {SETTINGS[name].name: v for name, v in values.items() if SETTINGS[name].name in KEYS}
-        )
+        self.config = self._config_with(values)
         self._apply_limits()
         if self.outlet is not None:
             self.outlet.reconfigure(self.config)

@@ -114,14 +114,10 @@ def _hide_password(words: list[str], args: argparse.Namespace) -> None:
     if given is None:
         setattr(args, "server.requirepass", os.environ.pop(_PASSWORD, None))
         return
-    kept, skip = [], False
-    for word in words:
-        if not skip and not word.startswith("--requirepass="):
-            skip = word == "--requirepass"
-            if not skip:
-                kept.append(word)
-        else:
-            skip = False
+    kept = [word for word in words if not word.startswith("--requirepass=")]
+    while "--requirepass" in kept:
+        at = kept.index("--requirepass")
+        del kept[at : at + 2]  # the flag and its value
     environment = {**os.environ, _PASSWORD: given}
     os.execve(sys.executable, [sys.executable, "-m", "ferrite_hooks", *kept], environment)
 

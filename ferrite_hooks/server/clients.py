@@ -129,17 +129,6 @@ class Clients:
                 self.drop(connection, "idle timeout")
 
 
-def parse_output_limits(text: str) -> dict[str, tuple[int, int, int]]:
-    """`normal 0 0 0 pubsub 32mb 8mb 60` as {class: (hard, soft, seconds)}."""
-    from ferrite_hooks.config_keys import parse_size
-
-    words = text.split()
-    return {
-        kind.lower(): (parse_size(hard), parse_size(soft), int(seconds))
-        for kind, hard, soft, seconds in zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
-    }
-
-
 def _keep_alive(sock: socket.socket, seconds: int) -> None:
     """The kernel asks a silent peer after so long, and gives it up after three questions, half as long again."""
     with suppress(OSError):  # the peer has left already
