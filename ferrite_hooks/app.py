@@ -99,7 +99,7 @@ class App:
                 self.outlet.check_tls()
             self._bind()
             self.journal = open_journal(self.config, self.files)
-        except (ListenError, JournalError, SnapshotDamaged, ValueError) as error:
+        except (ListenError, JournalError, RecoveryError, SnapshotDamaged, ValueError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
         except OSError as error:
@@ -192,7 +192,7 @@ class App:
         if self.journal is not None:
             self.tick.journal = engine.host.journal = self.journal
             self.tick.always = self.config.journal.fsync == "always"
-        known = max(outlet.start(self.journal) if outlet is not None else 0, recovery.position)
+        known = max(outlet.start(self.journal, recovery.first_frame) if outlet is not None else 0, recovery.position)
         told = recovery.frames or recovery.mark is not None
         engine.position = recovery.stopped_at or (known + POSITION_GAP if told else known)
         engine.loading = False
@@ -403,7 +403,7 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
 
 
-def _nobody(changes: Any, notes: Any) -> None:
+def _nobody(changes: Any, notes: Any, frame: int) -> None:
     """There are no webhooks that the journal could tell of anything."""
 
 

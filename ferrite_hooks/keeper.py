@@ -1,7 +1,8 @@
 """Saving: when a snapshot is taken, how, and what of the journal goes then.
 
     bring the journal up to the memory -> end its segment -> fork -> the child writes a temporary file
-    -> it gets its name -> segments that it covers go, unless WEBHOOK.REPLAY SINCE may still want them
+    -> it gets its name -> segments that it covers go, unless pending events stand in them that are nowhere else, or
+       WEBHOOK.REPLAY SINCE may still want them
 
 SAVE does the same without the child. BGSAVE and BGREWRITEAOF differ only in their replies and their counters:
 any finished snapshot compacts the journal. There is one saver at a time.
@@ -74,6 +75,8 @@ class Keeper:
         self.files = files
         self.recovery: Recovery | None = None  # while and after loading
         self.covered = 0  # the frame that the snapshot on the disk is of
+        self.needs = 0  # the first frame before it that a start from it needs, too, 0 = none
+        self.held_bytes = 0  # of the journal's files that are there for this only
         self.saves, self.rewrites = Tally(), Tally()
         self._task: asyncio.Task[None] | None = None
         self._compacting = False
@@ -85,6 +88,7 @@ class Keeper:
         self._uncovered = 0  # journal bytes behind the snapshot when the server started
         self._appended = 0  # journal.appended_bytes at the last save
         self._base_size = 0  # of the snapshot
+        self._releasable = False  # old files could go if there were a new snapshot
         host = engine.host
         host.last_save = int(time.time())
         host.save = self.save
@@ -98,7 +102,7 @@ class Keeper:
         """The start is over. A snapshot that was taken over becomes ours at once. Raises ReplyError when it cannot."""
         self._saved_dirty = self.engine.dirty
         if recovery.mark is not None:
-            self.covered = recovery.mark.frame
+            self.covered, self.needs = recovery.mark.frame, recovery.mark.needs
         with suppress(OSError):
             self._base_size = self.path.stat().st_size
         if self.journal is not None:
@@ -168,7 +172,7 @@ class Keeper:
     def _reload(self, journal: Journal | None) -> None:
         """Webhooks stay as they are: only data is read."""
         engine = self.engine
-        recovery = Recovery(engine, self.path, journal, lambda changes, notes: None)
+        recovery = Recovery(engine, self.path, journal, lambda changes, notes, frame: None)
         engine.loading = True
         try:
             recovery.open()
@@ -194,7 +198,7 @@ class Keeper:
             if self._scheduled:
                 self._begin(compacting=self._scheduled.pop(0))
             elif now >= self._not_before and not self.engine.write_error:
-                if self._grown():
+                if self._grown() or self._releasable:
                     self._begin(compacting=True)
                 elif self._save_point():
                     self._begin(compacting=False)
@@ -228,10 +232,17 @@ class Keeper:
         settings = self.engine.settings
         wanted = self.outlet is not None and len(self.outlet.manager.registry) > 0
         since = time.time() - settings["journal.retention_ms"] / 1000
+        needs, end = self.needs or self.covered + 1, self.covered + 1
         try:
-            self.journal.prune(self.covered + 1, since, settings["journal.retention_bytes"] if wanted else -1)
-        except JournalError as error:
+            self.journal.prune(min(needs, end), since, settings["journal.retention_bytes"] if wanted else -1)
+            self.held_bytes = self.journal.bytes_from(needs) - self.journal.bytes_from(end)
+            present = self.outlet.manager.lowest_frame if self.outlet is not None else 0
+            released = self.journal.bytes_from(needs) - self.journal.bytes_from(min(present or end, end))
+        except (JournalError, OSError) as error:
             log.warning("%s", error)
+        else:
+            # A new snapshot needs less, because events have been delivered: worth it if more goes than is written.
+            self._releasable = released > max(self._base_size, settings["auto-aof-rewrite-min-size"])
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -299,7 +310,8 @@ class Keeper:
             if self.tick.settled:
                 break
         assert self.journal is not None
-        return Mark(self.journal.journal_id, self.journal.last_frame, self.engine.position)
+        needs = self.outlet.manager.lowest_frame if self.outlet is not None else 0
+        return Mark(self.journal.journal_id, self.journal.last_frame, self.engine.position, needs)
 
     def _write(self, target: Path, mark: Mark, files: Files) -> int:
         """The whole file. In the child, or here for SAVE."""
@@ -336,7 +348,7 @@ class Keeper:
             self._base_size = self.path.stat().st_size
         self.saves.status = "ok"
         if self.journal is not None:
-            self.covered = mark.frame
+            self.covered, self.needs = mark.frame, mark.needs
             self._uncovered = self.journal.bytes_from(mark.frame + 1)
             self._appended = self.journal.appended_bytes
             self._prune()
@@ -404,6 +416,7 @@ class Keeper:
             yield "journal_segments", journal.segment_count
             yield "journal_last_frame", journal.last_frame
             yield "journal_snapshot_frame", self.covered
+            yield "journal_held_bytes", self.held_bytes
             yield "journal_fsync_lag_ms", journal.fsync_lag_ms
         if engine.loading and recovery is not None:
             done, total = recovery.loaded_bytes, recovery.total_bytes

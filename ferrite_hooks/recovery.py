@@ -30,7 +30,7 @@ log = logging.getLogger("ferrite_hooks")
 
 _KEYS_PER_STEP = 64
 
-Told = Callable[[Any, Any], object]  # changes and notes, for the webhooks
+Told = Callable[[Any, Any, int], object]  # changes and notes, for the webhooks, and their frame (0: the snapshot)
 
 
 class RecoveryError(Exception):
@@ -42,8 +42,8 @@ def snapshot_path(config: Config) -> Path:
 
 
 def open_journal(config: Config, files: Files = DISK) -> Journal | None:
-    """Locks the directory and opens its journal, unless it is switched off. A directory that has a snapshot of
-    ours but no journal files goes on from the snapshot. Raises JournalError, SnapshotDamaged, OSError."""
+    """Locks the directory and opens its journal, unless it is switched off. A directory that has a snapshot of ours
+    but no journal files goes on from the snapshot. Raises JournalError, RecoveryError, SnapshotDamaged, OSError."""
     settings, directory = config.journal, Path(config.server.dir)
     if not settings.enabled:
         return None
@@ -51,6 +51,8 @@ def open_journal(config: Config, files: Files = DISK) -> Journal | None:
     if snapshot_path(config).exists() and not segment_paths(directory):
         with SnapshotFile(snapshot_path(config)) as snapshot:
             mark = snapshot.mark
+        if mark is not None and mark.needs and not settings.repair:
+            raise RecoveryError(_events_missing(snapshot_path(config), mark, mark.frame))
     journal = Journal.open(
         directory,
         fsync=settings.fsync,  # type: ignore[arg-type]  # the configuration has checked it
@@ -79,6 +81,7 @@ class Recovery:
         self.stopped_at = 0  # the position that the last run has ended with, 0 = it was killed
         self.started_at = time.time()
         self.total_bytes = 1
+        self.first_frame = 0  # pending events before it are lost, and journal.repair says to go on
         self.report: list[str] = []
         self._told = told
         self._snapshot: SnapshotFile | None = None
@@ -129,6 +132,11 @@ class Recovery:
                 f" what was before, but {have}: restore the snapshot (snapshot.file names it) or the whole directory"
                 " from a backup"
             )
+        mark = self.mark
+        if mark is not None and 0 < mark.needs < journal.first_frame:
+            if not journal.repairs:
+                raise RecoveryError(_events_missing(self.path, mark, journal.first_frame - 1))
+            self.first_frame = journal.first_frame
 
     def _load(self, snapshot: SnapshotFile) -> Iterator[None]:
         engine = self.engine
@@ -147,7 +155,7 @@ class Recovery:
         loader = self._loader()
         for source in snapshot.functions:
             self._run(loader, [b"FUNCTION", b"LOAD", b"REPLACE", source], f"{snapshot.path}")
-        self._told(*snapshot.state())
+        self._told(*snapshot.state(), 0)
         if snapshot.mark is not None:
             self.position = snapshot.mark.position
 
@@ -161,7 +169,7 @@ class Recovery:
                 self._replayed = frame.commands[0]
             notes = [note for note in frame.notes if note[0] != "stopped"]
             self.stopped_at = next((note[1] for note in frame.notes if note[0] == "stopped"), 0)
-            self._told(frame.changes, notes)
+            self._told(frame.changes, notes, frame.number)
             self.frames += 1
             yield
         self.report += journal.report
@@ -193,6 +201,14 @@ class Recovery:
         except (ReplyError, IndexError, ValueError) as error:
             name = argv[0].decode(errors="replace")
             raise RecoveryError(f"{where}: {name} cannot be replayed: {error}") from error
+
+
+def _events_missing(path: Path, mark: Mark, last: int) -> str:
+    return (
+        f"pending events of {path} stand in frames {mark.needs} to {last} of the journal, and the files with these"
+        " frames are missing: restore the journal's files from a backup, or start once with journal.repair = true to go"
+        " on without these events"
+    )
 
 
 def _belongs(snapshot: SnapshotFile, journal: Journal) -> bool:

@@ -126,6 +126,24 @@ def read_frames(file: BinaryIO, number: int, until: int | None = None) -> Iterat
         offset = end
 
 
+def skip_to(file: BinaryIO, number: int, wanted: int) -> None:
+    """Goes from frame `number` at the current position to frame `wanted` behind it, by the heads alone.
+
+    Raises Damage, also when the file ends before.
+    """
+    offset = file.tell()
+    while number < wanted:
+        head = file.read(FRAME_HEADER)
+        if len(head) < FRAME_HEADER:
+            raise Damage(offset, f"it ends before frame {wanted}")
+        length, head_check, _ = _FRAME.unpack(head)
+        if crc32(_HEAD_CHECK.pack(number, length)) != head_check:
+            raise Damage(offset, f"the head of frame {number} does not check")
+        file.seek(length, os.SEEK_CUR)
+        offset += FRAME_HEADER + length
+        number += 1
+
+
 def _decode(number: int, payload: bytes, offset: int) -> Frame:
     try:
         commands, changes, notes = _unpack(payload)

@@ -24,6 +24,7 @@ from typing import Any, Literal, Self
 
 from ferrite_hooks.store.files import DISK, Files, write_all
 from ferrite_hooks.store.frames import SEGMENT_HEADER, Frame, encode_frame
+from ferrite_hooks.store.picking import Picker
 from ferrite_hooks.store.segments import JournalDamaged, JournalError, JournalTooNew, Segments
 
 __all__ = ["DirectoryLocked", "Frame", "Journal", "JournalDamaged", "JournalError", "JournalTooNew"]
@@ -116,6 +117,11 @@ class Journal:
         return journal
 
     @property
+    def repairs(self) -> bool:
+        """Whether it was opened to go on without what is lost."""
+        return self._repair
+
+    @property
     def journal_id(self) -> str:
         """Eight letters, made with the directory; "" until the first replay when the first header is damaged."""
         return self._segments.journal_id
@@ -161,6 +167,10 @@ class Journal:
             self._begin(following)
         except OSError as e:
             raise JournalError(f"cannot append to {self._segments.directory}: {e}") from e
+
+    def picker(self) -> Picker:
+        """Reads chosen frames, in one thread at a time beside this one."""
+        return Picker(self._segments)
 
     def _begin(self, frame: int) -> None:
         """Opens the last segment for appending; the next frame is number `frame`. Raises OSError."""

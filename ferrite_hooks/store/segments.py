@@ -91,6 +91,10 @@ class Segments:
     def last_path(self) -> Path:
         return self._list[-1].path
 
+    def listed(self) -> list[tuple[int, Path]]:
+        """Each file with the number of its first frame, oldest first. From any thread."""
+        return [(segment.first, segment.path) for segment in tuple(self._list)]
+
     def bytes_on_disk(self) -> int:
         return sum(segment.path.stat().st_size for segment in self._list)
 

@@ -90,6 +90,10 @@ class Lanes:
             yield event
             event = following
 
+    def has(self, lane: Hashable) -> bool:
+        """Whether there is an event of it."""
+        return lane in self._tails
+
     def add(self, change: Change, lane: Hashable, coalesced: int = 0) -> Pending:
         event = Pending(change, lane, coalesced)
         self._append(event)
