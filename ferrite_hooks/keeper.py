@@ -76,7 +76,6 @@ class Keeper:
         self.recovery: Recovery | None = None  # while and after loading
         self.covered = 0  # the frame that the snapshot on the disk is of
         self.needs = 0  # the first frame before it that a start from it needs, too, 0 = none
-        self.held_bytes = 0  # of the journal's files that are there for this only
         self.saves, self.rewrites = Tally(), Tally()
         self._task: asyncio.Task[None] | None = None
         self._compacting = False
@@ -235,7 +234,7 @@ class Keeper:
         needs, end = self.needs or self.covered + 1, self.covered + 1
         try:
             self.journal.prune(min(needs, end), since, settings["journal.retention_bytes"] if wanted else -1)
-            self.held_bytes = self.journal.bytes_from(needs) - self.journal.bytes_from(end)
+            self.journal.held_bytes = self.journal.bytes_from(needs) - self.journal.bytes_from(end)
             present = self.outlet.manager.lowest_frame if self.outlet is not None else 0
             released = self.journal.bytes_from(needs) - self.journal.bytes_from(min(present or end, end))
         except (JournalError, OSError) as error:
@@ -416,7 +415,7 @@ class Keeper:
             yield "journal_segments", journal.segment_count
             yield "journal_last_frame", journal.last_frame
             yield "journal_snapshot_frame", self.covered
-            yield "journal_held_bytes", self.held_bytes
+            yield "journal_held_bytes", journal.held_bytes
             yield "journal_fsync_lag_ms", journal.fsync_lag_ms
         if engine.loading and recovery is not None:
             done, total = recovery.loaded_bytes, recovery.total_bytes

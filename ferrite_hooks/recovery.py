@@ -116,6 +116,8 @@ class Recovery:
                 return
             self._check_whole(journal, start)
             yield from self._replay(journal, start)
+            if self.mark is not None and 0 < self.mark.needs < journal.first_frame:
+                self.first_frame = journal.first_frame
             if snapshot is not None and self.mark is None:
                 yield from self._take_over(snapshot)
         finally:
@@ -133,10 +135,8 @@ class Recovery:
                 " from a backup"
             )
         mark = self.mark
-        if mark is not None and 0 < mark.needs < journal.first_frame:
-            if not journal.repairs:
-                raise RecoveryError(_events_missing(self.path, mark, journal.first_frame - 1))
-            self.first_frame = journal.first_frame
+        if mark is not None and 0 < mark.needs < journal.first_frame and not journal.repairs:
+            raise RecoveryError(_events_missing(self.path, mark, journal.first_frame - 1))
 
     def _load(self, snapshot: SnapshotFile) -> Iterator[None]:
         engine = self.engine

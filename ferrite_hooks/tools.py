@@ -23,6 +23,7 @@ from ferrite_hooks.store.snapshot import Mark, SnapshotDamaged, SnapshotFile
 _LAST = 1 << 62  # a frame that no journal reaches
 _ATTEMPTS = 20
 _HISTORY = "history.sqlite"
+_NO_START = "no start is possible, except once with journal.repair = true, without these events"
 
 Say = Callable[[str], object]
 
@@ -42,6 +43,9 @@ def check(directory: Path, snapshot: str = "dump.rdb", fix: bool = False, say: S
     """
     mark, good = _check_snapshot(directory / snapshot, say)
     if not segment_paths(directory):
+        if mark is not None and mark.needs:
+            say(f"journal: no files, but pending events stand in its frames {mark.needs} to {mark.frame}: {_NO_START}")
+            return False
         say("journal: no files" if mark is None else "journal: no files; a start goes on from the snapshot")
         return good
     start = mark.frame + 1 if mark is not None else 1
@@ -50,11 +54,18 @@ def check(directory: Path, snapshot: str = "dump.rdb", fix: bool = False, say: S
     if mark is not None and mark.journal_id != segments.journal_id:
         say(f"{snapshot} belongs to journal {mark.journal_id}, the files to {segments.journal_id or 'an unknown one'}")
         mark, start, good = None, 1, False
+    needs = mark.needs if mark is not None and mark.needs else start
     if segments.first_frame > start:
         say(f"journal: frames {start} to {segments.first_frame - 1} are missing: no start is possible")
         good = False
-    if start > 1:
-        _check_frames(segments, 0, start - 1, "only WEBHOOK.REPLAY reads it, a start does not", say)
+    elif segments.first_frame > needs:
+        lost = f"frames {needs} to {segments.first_frame - 1}"
+        say(f"journal: {lost}, with pending events of the snapshot, are missing: {_NO_START}")
+        good = False
+    if needs > 1:
+        _check_frames(segments, 0, needs - 1, "only WEBHOOK.REPLAY reads it, a start does not", say)
+    if needs < start and _check_frames(segments, needs, start - 1, "pending events of the snapshot are there", say):
+        good = False
     damage = _check_frames(segments, start, _LAST, "a start needs it", say)
     if damage is None or damage.torn:
         return good
@@ -75,6 +86,7 @@ def _check_snapshot(path: Path, say: Say) -> tuple[Mark | None, bool]:
             else:
                 webhooks = sum(note[0] == "hook" for note in notes)
                 pending = sum(len(note[2]) for note in notes if note[0] == "queue")
+                pending += sum(len(note[2]) // 8 for note in notes if note[0] == "spilled")
                 say(
                     f"{path.name}, frame {mark.frame} of journal {mark.journal_id}: {_count(keys, 'key')},"
                     f" {_count(webhooks, 'webhook')}, {_count(pending, 'pending event')}"

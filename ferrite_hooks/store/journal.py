@@ -47,7 +47,8 @@ class DirectoryLocked(JournalError):
 class Journal:
     """Made by `Journal.open`. Everything but fsync happens in the calling (the loop's) thread.
 
-    Counters for INFO: `size` (bytes in all segments), `appended_bytes`, `appends`, `syncs`, `segment_count`.
+    Counters for INFO: `size` (bytes in all segments), `appended_bytes`, `appends`, `syncs`, `segment_count`,
+    `held_bytes`.
     """
 
     def __init__(self, segments: Segments, fsync: Fsync, segment_bytes: int, lock_fd: int, repair: bool) -> None:
@@ -57,6 +58,7 @@ class Journal:
         self.last_frame = 0  # written; 0 = none yet
         self.durable_frame = 0  # known to survive a power cut
         self.last_fsync = 0.0  # time.monotonic() of the last one that succeeded, 0 = none
+        self.held_bytes = 0  # in files before the snapshot that a start needs, as told by the keeper
         self.size = self.appended_bytes = self.appends = self.syncs = 0
         self._segments = segments
         self._files = segments.files

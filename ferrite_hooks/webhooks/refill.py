@@ -80,6 +80,9 @@ class Refill:
             wanted = spill.ahead(CHUNK)
         else:
             return
+        if not wanted:
+            spill.passed(spill.last)
+            return
         reading = self._reading = object()
         ordered = self._filling
         outside.aside(partial(_read, pick, wanted), lambda found: self._arrived(reading, wanted, ordered, found))
@@ -128,7 +131,8 @@ class Refill:
         lane = queue.lane(change)
         if lane not in self._left:
             count = taken.get(lane, 0)
-            if (count or not queue.lanes.has(lane)) and count < FAIR:
+            room = queue.lanes.size < 2 * self._delivery.share and count < FAIR
+            if room and (count or not queue.lanes.has(lane)):
                 taken[lane] = count + 1
                 return True
             self._left.add(lane)

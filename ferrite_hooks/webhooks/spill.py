@@ -204,12 +204,11 @@ class Spill:
 
     def unpack(self, positions: bytes, frames: bytes, since: int) -> None:
         """Takes what `packed` gave. Raises ValueError."""
+        numbers, places = _from_bytes(positions), _from_bytes(frames)
+        if len(numbers) != len(places) or len(set(numbers)) < len(numbers) or 0 in places or not _ascending(numbers):
+            raise ValueError("positions and frames make no sense")
         self.clear()
-        self._positions, self._frames = _from_bytes(positions), _from_bytes(frames)
-        if len(self._positions) != len(self._frames):
-            raise ValueError("positions and frames differ in number")
-        if not _ascending(self._positions):
-            raise ValueError("positions do not ascend")
+        self._positions, self._frames = numbers, places
         self.size = len(self._positions)
         self.since = since
         self._ordered = _ascending(self._frames)
