@@ -40,7 +40,7 @@ class Database:
     """One numbered database of an Engine."""
 
     __slots__ = (
-        "accessed", "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "volatile", "watched",
+        "accessed", "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "timed_hashes", "watched",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, index: int) -> None:
@@ -48,7 +48,7 @@ class Database:
         self.index = index
         self.data: dict[bytes, Value] = {}
         self.expires: dict[bytes, int] = {}  # unix ms
-        self.volatile: set[bytes] = set()  # all hashes with fields that expire, and some that no longer are
+        self.timed_hashes: set[bytes] = set()  # all hashes with fields that expire, and some that no longer are
         self.keys_index: Index | None = None  # for SCAN and RANDOMKEY, once one was asked for
         self.watched: dict[bytes, set[Session]] = {}
         self.blocked: dict[bytes, dict[Session, None]] = {}  # in the order they began to wait
@@ -61,7 +61,7 @@ class Database:
         """The value of any type, without counting a hit or miss. A key past its time is removed first."""
         if self.expires and key in self.expires and self.engine.expiry.overdue(self, key):
             return None
-        if self.volatile and key in self.volatile:
+        if self.timed_hashes and key in self.timed_hashes:
             return self.engine.expiry.pruned(self, key)
         return self.data.get(key)
 
@@ -69,7 +69,7 @@ class Database:
         """The value for a reading command, or None; counts a keyspace hit or miss. Raises WRONGTYPE."""
         if self.expires and key in self.expires and self.engine.expiry.overdue(self, key):
             value = None
-        elif self.volatile and key in self.volatile:
+        elif self.timed_hashes and key in self.timed_hashes:
             value = self.engine.expiry.pruned(self, key)
         else:
             value = self.data.get(key)
@@ -210,7 +210,7 @@ class Database:
                 other.find(key)
         self.data, other.data = other.data, self.data
         self.expires, other.expires = other.expires, self.expires
-        self.volatile, other.volatile = other.volatile, self.volatile
+        self.timed_hashes, other.timed_hashes = other.timed_hashes, self.timed_hashes
         self.keys_index, other.keys_index = other.keys_index, self.keys_index
         self.accessed, other.accessed = other.accessed, self.accessed
         engine = self.engine
@@ -239,7 +239,7 @@ class Database:
     def note_fields(self, key: bytes, value: Hash) -> None:
         """Tells the timer of the fields with a time to live that `value`, which is at `key`, may have."""
         if value.times:
-            self.volatile.add(key)
+            self.timed_hashes.add(key)
             self.engine.expiry.note_fields(self, key, value.times)
 
     def _welcome(self, key: bytes) -> None:
@@ -251,8 +251,8 @@ class Database:
     def _remove(self, key: bytes) -> None:
         del self.data[key]
         self.expires.pop(key, None)
-        if self.volatile:
-            self.volatile.discard(key)
+        if self.timed_hashes:
+            self.timed_hashes.discard(key)
         if self.keys_index is not None:
             self.keys_index.discard(key)
         if self.accessed is not None:
@@ -304,7 +304,7 @@ class Database:
             self._touch(key)
         self.data = {}
         self.expires = {}
-        self.volatile = set()
+        self.timed_hashes = set()
         self.keys_index = None
         if self.accessed is not None:
             self.accessed = {}
