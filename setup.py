@@ -5,20 +5,22 @@ modules that a command or an event passes through. What runs rarely stays Python
 """
 
 import os
+from pathlib import Path
 
 from setuptools import setup
 
-HOT = """
-    errors clock
-    resp/parser resp/encoder resp/reply
-    values/zset values/encoding values/index values/field_times
-    webhooks/match webhooks/lanes webhooks/queue webhooks/delivery webhooks/desk
-    engine/run engine/engine engine/keyspace engine/session engine/command engine/syntax engine/expiry engine/stats
-    engine/host engine/transactions engine/blocking engine/pause engine/timers engine/latency engine/monitor
-    commands/common commands/strings commands/lists commands/hashes commands/sets commands/zsets commands/zset_ranges
-    commands/keys commands/expire
-    server/connection server/tick
-""".split()
+HOT = {
+    "": "clock errors",
+    "resp": "encoder parser reply",
+    "values": "encoding field_times index zset",
+    "webhooks": "delivery desk lanes match queue",
+    "engine": (
+        "blocking command engine expiry host keyspace latency monitor pause run session stats syntax timers "
+        "transactions"
+    ),
+    "commands": "common expire hashes keys lists sets strings zset_ranges zsets",
+    "server": "connection tick",
+}
 
 
 def extensions() -> list[object]:
@@ -26,7 +28,7 @@ def extensions() -> list[object]:
         return []
     from mypyc.build import mypycify
 
-    files = [f"ferrite_hooks/{module}.py" for module in HOT]
+    files = [str(Path("ferrite_hooks", room, f"{name}.py")) for room, names in HOT.items() for name in names.split()]
     return mypycify(["--follow-imports=silent", "--ignore-missing-imports", *files], opt_level="2", debug_level="0")
 
 

@@ -62,6 +62,7 @@ class Engine:
         "hits",
         "host",
         "interest",
+        "lap",
         "last_client_id",
         "latency",
         "loading",
@@ -113,6 +114,7 @@ class Engine:
         self.notify_flags: frozenset[str] = frozenset()
         self.interest: Interest | None = None  # which webhooks want an event; None = there are none
         self.position = 0  # of the last change handed out
+        self.lap = 0  # perf_counter_ns() when the last command ended
         self.transaction = 0  # id of the running EXEC or script, 0 = none
         self.effects: list[Argv] = []  # what this tick changed, as replayable commands
         self.drained_db = -1  # database that the last effect was for

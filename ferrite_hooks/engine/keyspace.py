@@ -40,7 +40,8 @@ class Database:
     """One numbered database of an Engine."""
 
     __slots__ = (
-        "accessed", "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "timed_hashes", "watched",
+        "accessed", "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "timed_hashes",
+        "watched",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, index: int) -> None:
