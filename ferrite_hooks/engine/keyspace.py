@@ -40,8 +40,8 @@ class Database:
     """One numbered database of an Engine."""
 
     __slots__ = (
-        "accessed", "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "timed_hashes",
-        "watched",
+        "accessed", "blocked", "data", "engine", "expires", "hooked", "index", "keys_index", "observed",
+        "timed_hashes", "watched",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, index: int) -> None:
@@ -54,7 +54,8 @@ class Database:
         self.watched: dict[bytes, set[Session]] = {}
         self.blocked: dict[bytes, dict[Session, None]] = {}  # in the order they began to wait
         self.accessed: dict[bytes, int] | None = None  # when or how often keys were used, see access.py
-        self.observed = False
+        self.observed = False  # somebody listens to changes …
+        self.hooked = False  # … and it is nobody but webhooks
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -112,7 +113,8 @@ class Database:
         which the caller announces with `emit(key, "expire")`. `new` is what webhooks show; a string shows
         itself."""
         old = None
-        if self.observed:
+        heard = self._heard(key, event)
+        if heard:
             old = self.find(key)
             if type(old) is not bytes:
                 old = snapshot(old)
@@ -127,7 +129,7 @@ class Database:
         elif self.expires and not keep_ttl:
             self.expires.pop(key, None)
         self.engine.dirty += 1
-        if self.observed:
+        if heard:
             self.announce(key, event, value if type(value) is bytes else new, old)
 
     def commit(self, key: bytes, value: Value, event: str, new: Written = None, old: Written = None) -> None:
@@ -143,11 +145,11 @@ class Database:
                 self.keys_index.add(key)
             self.data[key] = value
             engine.dirty += 1
-            if self.observed:
+            if self._heard(key, event):
                 self.announce(key, event, new, old)
         else:
             engine.dirty += 1
-            if self.observed:
+            if self._heard(key, event):
                 self.announce(key, event, new, old)
             if key in self.data:
                 self._remove(key)
@@ -318,8 +320,16 @@ class Database:
     def emit(self, key: bytes, event: str, new: Written = None, old: Written = None) -> None:
         """Announces a change that was made in place."""
         self.engine.dirty += 1
-        if self.observed:
+        if self._heard(key, event):
             self.announce(key, event, new, old)
+
+    def _heard(self, key: bytes, event: str) -> bool:
+        """Whether anyone wants to know. Where there are only webhooks most writes concern none of them, which is
+        found out before anything is collected."""
+        if not self.observed:
+            return False
+        interest = self.engine.interest
+        return not self.hooked or interest is None or bool(interest.match(self.index, event, key))
 
     def announce(self, key: bytes, event: str, new: Written, old: Written, expire_at: int = -1) -> None:
         """Tells everyone who listens. Only called while `observed`."""
@@ -343,13 +353,9 @@ class Database:
     def observe(self) -> None:
         """Recomputes `observed`; called whenever a listener comes or goes."""
         engine = self.engine
-        self.observed = bool(
-            self.watched
-            or self.blocked
-            or engine.notify_flags
-            or engine.interest is not None
-            or engine.tracking is not None
-        )
+        others = bool(self.watched or self.blocked or engine.notify_flags or engine.tracking is not None)
+        self.hooked = engine.interest is not None and not others
+        self.observed = self.hooked or others
 
     # -- random access ---------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def encode2(out: Out, value: Reply) -> None:
     elif kind is Simple:
         out.append(value.wire)
     elif kind is int:
-        out.append(_INTS[value] if 0 <= value < 1024 else b":%d\r\n" % value)
+        out.append(_INTS[value] if 0 <= value < 1024 else f":{value}\r\n".encode())
     elif value is None:
         out.append(b"$-1\r\n")
     elif kind is list:
@@ -86,7 +86,7 @@ def encode3(out: Out, value: Reply) -> None:
     elif kind is Simple:
         out.append(value.wire)
     elif kind is int:
-        out.append(_INTS[value] if 0 <= value < 1024 else b":%d\r\n" % value)
+        out.append(_INTS[value] if 0 <= value < 1024 else f":{value}\r\n".encode())
     elif value is None:
         out.append(b"_\r\n")
     elif kind is list:
