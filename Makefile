@@ -1,4 +1,4 @@
-# make run [ARGS="--port 7000"]    make test [PYTEST_ARGS="-k journal"]    make lint    make bench
+# make run [ARGS="--port 7000"]    make test [PYTEST_ARGS="-k journal"]    make lint    make bench    make bench-check
 # Everything goes into .venv; stamp files there keep a second run quick.
 
 BIN := .venv/bin
@@ -21,6 +21,10 @@ lint: .venv/test-stamp
 bench: .venv/test-stamp
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+# Has a command become more expensive? Does not depend on how fast the machine is.
+bench-check: .venv/test-stamp
+	@$(BIN)/python -m benchmarks.check $(ARGS)
+
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -34,4 +38,4 @@ clean:
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install -e '.[test]'
 	@touch $@ .venv/run-stamp
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench bench-check clean
