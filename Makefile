@@ -1,4 +1,5 @@
-# make run [ARGS="--port 7000"]    make test [PYTEST_ARGS="-k journal"]    make lint    make bench    make compiled
+# make run [ARGS="--port 7000"]    make test [PYTEST_ARGS="-k journal"]    make lint    make compiled
+# make bench    make bench-check
 # Everything goes into .venv; stamp files there keep a second run quick. PURE=1 does without the compiled build.
 
 BIN := .venv/bin
@@ -35,6 +36,10 @@ lint: .venv/test-stamp
 bench: .venv/test-stamp $(BUILT)
 	@$(FAST) $(BIN)/python -m benchmarks $(ARGS)
 
+# Has a command become more expensive? Does not depend on how fast the machine is.
+bench-check: .venv/test-stamp $(BUILT)
+	@$(FAST) $(BIN)/python -m benchmarks.check $(ARGS)
+
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -52,4 +57,4 @@ clean:
 	@tools/compile .venv/compiled
 	@touch $@
 
-.PHONY: run test lint bench compiled clean
+.PHONY: run test lint bench bench-check compiled clean
