@@ -50,7 +50,7 @@ class Outlet:
         self._config = config.webhooks
         self._sender: Sender | None = None
         self._stopping = False
-        self._reader: ThreadPoolExecutor | None = None  # reads spilled events back
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")  # of spilled events
         self.journal: Journal | None = None
         self.history: History | None = None
         if config.journal.enabled:
@@ -112,8 +112,7 @@ class Outlet:
             await sender.close(grace_seconds)
         await asyncio.sleep(0)
         self.manager.desk.flush()
-        if self._reader is not None:
-            self._reader.shutdown(wait=False, cancel_futures=True)
+        self._reader.shutdown(wait=False, cancel_futures=True)
         if self.history is not None:
             history, self.history = self.history, None
             self.manager.history = None
@@ -161,17 +160,14 @@ class Outlet:
     def _aside(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Runs a job, which raises nothing, in a thread; one at a time."""
         loop = self._tick.loop
-        if self._stopping:
-            return
-        if self._reader is None:
-            self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
 
         def run() -> None:
             result = job()
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(done, result)
 
-        self._reader.submit(run)
+        with suppress(RuntimeError):  # the server is stopping
+            self._reader.submit(run)
 
     def _limits(self, config: Config) -> Limits:
         rules = _rules(config.webhooks)
