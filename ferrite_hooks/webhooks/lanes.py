@@ -208,7 +208,7 @@ class Lanes:
             self.newest = older
         else:
             newer.older = older
-        event.before = event.after = event.older = event.newer = None
+        event.parcel = event.before = event.after = event.older = event.newer = None  # no cycle: it can go at once
         event.state = GONE
         self.size -= 1
 
