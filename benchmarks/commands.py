@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from functools import partial
 from statistics import median
 
 import redis
 
 from benchmarks.figures import Goal, Row, interleaved, mean_row, row
-from benchmarks.load import run, sized
+from benchmarks.load import KEYS, run, sized
 from benchmarks.servers import Server
 
 SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
@@ -44,7 +43,12 @@ def prepare(server: Server, name: str, size: int) -> None:
         if name == "LRANGE_100":
             client.rpush("hundred", *["x" * size] * 100)
     if name == "GET":
-        run(server, words_of("SET", size), 100 if size < 1000 else 10, 100_000 if size < 1000 else 20_000)
+        run(server, words_of("SET", size), 16, 4 * keys_of(size), keys=keys_of(size))
+
+
+def keys_of(size: int) -> int:
+    """So many different keys that what is read is there, and that it fits into the memory."""
+    return KEYS if size < 1000 else 1000
 
 
 class Bench:
@@ -57,8 +61,9 @@ class Bench:
     def rates(self, name: str, pipeline: int, size: int) -> tuple[list[float], list[float]]:
         """Requests per second of each round, ours and theirs."""
         words = words_of(name, size)
-        counts = {side: sized(side, words, pipeline, self.seconds) for side in (self.ours, self.theirs)}
-        sides = {side.name: partial(run, side, words, pipeline, count) for side, count in counts.items()}
+        keys = keys_of(size)
+        counts = {side: sized(side, words, pipeline, self.seconds, keys) for side in (self.ours, self.theirs)}
+        sides = {side.name: partial(run, side, words, pipeline, count, keys=keys) for side, count in counts.items()}
         found = interleaved(self.rounds, sides)
         self.busy.setdefault(pipeline, []).extend((r.busy, r.rate) for r in found[self.theirs.name])
         return [r.rate for r in found[self.ours.name]], [r.rate for r in found[self.theirs.name]]
@@ -81,12 +86,16 @@ def _cells(pipelines: Sequence[int]) -> tuple[str, ...]:
 
 
 def commands(
-    fsync: str, rounds: int, seconds: float, names: Sequence[str] = tuple(COMMANDS), pipelines: tuple[int, ...] = PIPELINES
-) -> Iterator[Row]:  # fmt: skip
+    fsync: str,
+    rounds: int,
+    seconds: float,
+    names: Sequence[str] = tuple(COMMANDS),
+    pipelines: tuple[int, ...] = PIPELINES,
+) -> Iterator[Row]:
     """A row per command, their mean, and how busy redis-benchmark was."""
     part = {"everysec": "commands", "always": "always", "off": "bare"}[fsync]
-    with ExitStack() as stack:
-        bench = Bench(stack.enter_context(Server.redis(fsync)), stack.enter_context(Server.ours(fsync)), rounds, seconds)
+    with Server.redis(fsync) as theirs, Server.ours(fsync) as ours:
+        bench = Bench(theirs, ours, rounds, seconds)
         floor = Goal((FLOOR,) * len(pipelines)) if fsync != "off" else None
         rows = []
         for name in names:

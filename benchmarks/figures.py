@@ -12,24 +12,23 @@ from dataclasses import dataclass, field
 from statistics import geometric_mean, median, quantiles
 from typing import TypeVar
 
-
 K = TypeVar("K")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What the ratios should be, cell by cell."""
+    """What the ratios should be, cell by cell; None: anything."""
 
-    bounds: tuple[float, ...]
+    bounds: tuple[float | None, ...]
     at_most: bool = False
 
     def met(self, ratios: Sequence[float]) -> bool:
-        pairs = zip(ratios, self.bounds, strict=True)
+        pairs = [(r, b) for r, b in zip(ratios, self.bounds, strict=True) if b is not None]
         return all(ratio <= bound if self.at_most else ratio >= bound for ratio, bound in pairs)
 
     def __str__(self) -> str:
-        return ("≤ " if self.at_most else "≥ ") + " / ".join(f"{bound:g}" for bound in self.bounds)
+        return ("≤ " if self.at_most else "≥ ") + " / ".join("–" if bound is None else f"{bound:g}" for bound in self.bounds)
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def sized(server: Server, words: Sequence[str], pipeline: int, seconds: float, clients: int = 50) -> int:
+def sized(server: Server, words: Sequence[str], pipeline: int, seconds: float, keys: int = KEYS) -> int:
     """How many requests take about `seconds`, found by a short run that also warms the server up."""
-    few = max(clients * pipeline, 2000)
-    rate = run(server, words, pipeline, few, clients).rate
+    few = 50 * max(pipeline, 40)
+    rate = run(server, words, pipeline, few, keys=keys).rate
     return max(few, int(rate * seconds))
