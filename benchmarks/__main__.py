@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks import commands, delivery, report, resources, webhooks
 from benchmarks.figures import Row
-from benchmarks.servers import LOAD, machine, pin_here
+from benchmarks.servers import LOAD, end_on_sigterm, machine, pin_here
 
 FEW = ("SET", "GET", "ZADD")  # --quick's choice where all commands would take too long
 
@@ -55,6 +55,7 @@ def parts(scale: Scale) -> dict[str, Callable[[], Iterator[Row]]]:
 def measured(scale: Scale, only: list[str]) -> report.Figures:
     """Runs the chosen parts. Progress goes to stderr, row by row."""
     where = delivery.cores()
+    end_on_sigterm()
     pin_here(LOAD)
     facts, started, rows = machine(), time.monotonic(), []
     for name, part in parts(scale).items():
@@ -76,6 +77,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=0, help="interleaved rounds that medians are of (3, quick 1)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, every round included")
     parser.add_argument("--chart", metavar="FILE", type=Path, help="draw the chart there, as SVG")
+    parser.add_argument("--readme", metavar="FILE", type=Path, help="put the table between the marks in there")
     parser.add_argument("--from", dest="source", metavar="FILE", type=Path,
                         help="measure nothing: show what --json wrote")  # fmt: skip
     args = parser.parse_args()
@@ -92,6 +94,8 @@ def main() -> int:
         args.json.write_text(json.dumps(report.plain(figures), indent=1) + "\n")
     if args.chart is not None:
         args.chart.write_text(report.svg(figures))
+    if args.readme is not None:
+        args.readme.write_text(report.filled(args.readme.read_text(), report.page(figures)))
     print(report.page(figures))
     return 0
 

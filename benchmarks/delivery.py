@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -254,7 +254,7 @@ def latencies(rounds: int, per_second: int, seconds: float) -> Iterator[Row]:
                 with delivering(kind, url, batch) as (store, _):
                     return latency(store, receiver, per_second, seconds, kind == STREAM)
 
-            sides = {kind: partial(one, kind) for kind in WRITES}
+            sides: dict[str, Callable[[], list[float]]] = {kind: partial(one, kind) for kind in WRITES}
             plain = "plain HTTP round trip"
             if batch == 1:
                 sides[plain] = partial(round_trips, receiver, per_second, seconds)

@@ -7,7 +7,7 @@ A row may have several cells, one for each pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import geometric_mean, median, quantiles
 from typing import TypeVar
@@ -28,7 +28,8 @@ class Goal:
         return all(ratio <= bound if self.at_most else ratio >= bound for ratio, bound in pairs)
 
     def __str__(self) -> str:
-        return ("≤ " if self.at_most else "≥ ") + " / ".join("–" if bound is None else f"{bound:g}" for bound in self.bounds)
+        bounds = " / ".join("–" if bound is None else f"{bound:g}" for bound in self.bounds)
+        return f"{'≤' if self.at_most else '≥'} {bounds}"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Row:
         return None if self.goal is None or not self.ratio else self.goal.met(self.ratio)
 
 
-def interleaved(rounds: int, sides: dict[K, Callable[[], T]]) -> dict[K, list[T]]:
+def interleaved(rounds: int, sides: Mapping[K, Callable[[], T]]) -> dict[K, list[T]]:
     """Runs all sides `rounds` times in turns, every second time backwards, so that none is always the first."""
     found: dict[K, list[T]] = {name: [] for name in sides}
     for number in range(rounds):

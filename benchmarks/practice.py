@@ -32,7 +32,7 @@ Event = dict[str, Any]
 Take = Callable[[], Awaitable[tuple[list[Event], list[bytes]]]]  # gives events, and what to acknowledge
 
 
-async def deliver(session: aiohttp.ClientSession, url: str, batch: int, take: Take, store: redis.asyncio.Redis) -> None:
+async def deliver(session: aiohttp.ClientSession, url: str, batch: int, take: Take, store: Any) -> None:
     while True:
         events, ids = await take()
         payload: object = {"events": events, "count": len(events)} if batch > 1 else events[0]
@@ -59,7 +59,7 @@ async def some(queue: asyncio.Queue[Any], most: int) -> list[Any]:
     return found
 
 
-async def notifications(store: redis.asyncio.Redis, batch: int, group: asyncio.TaskGroup) -> Take:
+async def notifications(store: Any, batch: int, group: asyncio.TaskGroup) -> Take:
     await store.config_set("notify-keyspace-events", "E$")
     subscription = store.pubsub()
     await subscription.psubscribe("__keyevent@0__:set")
@@ -78,7 +78,7 @@ async def notifications(store: redis.asyncio.Redis, batch: int, group: asyncio.T
     return take
 
 
-async def stream(store: redis.asyncio.Redis, batch: int, group: asyncio.TaskGroup) -> Take:
+async def stream(store: Any, batch: int, group: asyncio.TaskGroup) -> Take:
     await store.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     entries: asyncio.Queue[tuple[bytes, dict[bytes, bytes]]] = asyncio.Queue(4000)
 

@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks import chart
 from benchmarks.figures import Goal, Row
 
+BEGIN, END = "<!-- measured -->", "<!-- /measured -->"  # in the README, around `page`
+
 # part -> what its figures are
 PARTS = {
     "commands": "Requests (k/s) at pipeline 1 / 16 / 100, append-only file everysec",
@@ -80,6 +82,15 @@ def page(figures: Figures) -> str:
         "interleaved; figures are medians, a ratio is the median of the ratios of single rounds. “Beside it” is "
         "redis-server unless it says otherwise."
     )
+
+
+def filled(readme: str, page: str) -> str:
+    """The README with `page` between its two marks. Raises ValueError when it has none."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"there is no {BEGIN} … {END} to fill in")
+    return f"{before}{BEGIN}\n\n{page}\n\n{END}{after}"
 
 
 def plain(figures: Figures) -> dict[str, Any]:

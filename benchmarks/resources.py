@@ -17,11 +17,14 @@ from benchmarks.servers import Server
 VALUE = b"x" * 64
 
 
-def pour(server: Server, count: int, line: bytes = b"SET key:%d abc\r\n", distinct: int = 0) -> None:
-    """Sends `line` with 0, 1, 2, … (modulo `distinct`) and waits for every reply. Raises RuntimeError for an error."""
+def pour(
+    server: Server, count: int, line: bytes = b"SET key:%d abc\r\n", distinct: int = 0, first: int = 0
+) -> None:
+    """Sends `line` with `first`, `first` + 1, … (modulo `distinct`) and waits for every reply. Raises RuntimeError for
+    an error."""
     with socket.create_connection(("127.0.0.1", server.port)) as peer:
-        for start in range(0, count, 1000):
-            numbers = range(start, min(count, start + 1000))
+        for start in range(first, first + count, 1000):
+            numbers = range(start, min(first + count, start + 1000))
             peer.sendall(b"".join(line % (n % distinct if distinct else n) for n in numbers))
             missing = len(numbers)
             while missing:

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -45,6 +46,11 @@ def pin_here(core: int) -> None:
     """This process, from now on, on one core."""
     if len(CORES) > 1:
         os.sched_setaffinity(0, {CORES[core % len(CORES)]})
+
+
+def end_on_sigterm() -> None:
+    """SIGTERM ends this process as Ctrl-C does, so that what it has started is stopped."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 class Server:
