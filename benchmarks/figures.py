@@ -7,7 +7,7 @@ A row may have several cells, one for each pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import geometric_mean, median, quantiles
 from typing import TypeVar
@@ -54,7 +54,7 @@ class Row:
         return None if self.goal is None or not self.ratio else self.goal.met(self.ratio)
 
 
-def interleaved(rounds: int, sides: Mapping[K, Callable[[], T]]) -> dict[K, list[T]]:
+def interleaved(rounds: int, sides: dict[K, Callable[[], T]]) -> dict[K, list[T]]:
     """Runs all sides `rounds` times in turns, every second time backwards, so that none is always the first."""
     found: dict[K, list[T]] = {name: [] for name in sides}
     for number in range(rounds):

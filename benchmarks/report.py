@@ -60,7 +60,7 @@ def table(rows: Sequence[Row]) -> str:
     for part, title in PARTS.items():
         chosen = [row for row in rows if row.part == part]
         if chosen:
-            lines.append(f"| **{title}** (`--only {part}`) | | | | |")
+            lines.append(f"| **{title}** (`python -m benchmarks --only {part}`) | | | | |")
         for row in chosen:
             unit = f" {row.unit}" if row.unit and row.unit not in title and row.unit != "k/s" else ""
             ours = several(row.ours) + unit if row.ours else ""
