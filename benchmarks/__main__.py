@@ -47,7 +47,7 @@ def parts(scale: Scale) -> dict[str, Callable[[], Iterator[Row]]]:
         "delivery": lambda: chain(delivery.throughput(rounds, events), delivery.commands_meanwhile(rounds, events)),
         "latency": lambda: delivery.latencies(rounds, 500, 1.5 if quick else 5.0),
         "memory": lambda: resources.memory(100_000 if quick else 1_000_000, 20_000 if quick else 200_000),
-        "load": lambda: resources.loading(quick),
+        "load": lambda: resources.loading(*((100_000, 20_000) if quick else (1_000_000, 1_000_000))),
         "failing": lambda: resources.failing(rounds, 1.5 if quick else 5.0),
     }
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
 
 import redis
 
 from benchmarks.figures import Goal, Row, interleaved, mean_row, row
-from benchmarks.load import KEYS, run, sized
+from benchmarks.load import KEYS, Run, run, sized
 from benchmarks.servers import Server
 
 SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
@@ -63,7 +63,9 @@ class Bench:
         words = words_of(name, size)
         keys = keys_of(size)
         counts = {side: sized(side, words, pipeline, self.seconds, keys) for side in (self.ours, self.theirs)}
-        sides = {side.name: partial(run, side, words, pipeline, count, keys=keys) for side, count in counts.items()}
+        sides: dict[str, Callable[[], Run]] = {
+            side.name: partial(run, side, words, pipeline, count, keys=keys) for side, count in counts.items()
+        }
         found = interleaved(self.rounds, sides)
         self.busy.setdefault(pipeline, []).extend((r.busy, r.rate) for r in found[self.theirs.name])
         return [r.rate for r in found[self.ours.name]], [r.rate for r in found[self.theirs.name]]

@@ -62,7 +62,7 @@ def table(rows: Sequence[Row]) -> str:
         if chosen:
             lines.append(f"| **{title}** (`python -m benchmarks --only {part}`) | | | | |")
         for row in chosen:
-            unit = f" {row.unit}" if row.unit and row.unit not in title and row.unit != "k/s" else ""
+            unit = f" {row.unit}" if row.unit not in ("", "k/s") else ""
             ours = several(row.ours) + unit if row.ours else ""
             beside = several(row.theirs) + unit if row.theirs else ""
             if row.against not in ("", "redis-server"):

@@ -103,12 +103,20 @@ def failing(rounds: int, seconds: float, per_second: int = 200, webhooks: int = 
 
 # -- loading -------------------------------------------------------------------------------------------------
 
+FROM = {"our journal": "redis-server's AOF", "our snapshot": "redis-server's RDB", "our pending events": ""}
 
-def loading(quick: bool) -> Iterator[Row]:
-    """Load times, by benchmarks/restart.py where it is there."""
+
+def loading(keys: int, events: int) -> Iterator[Row]:
+    """Seconds from the start of a process until it has loaded, as restart.py measures it."""
     try:
-        from benchmarks import restart
-    except ImportError:
+        from benchmarks.restart import run
+    except ImportError:  # it came later than this
         return
-    yield from restart.rows(quick)
-
+    found = run(keys, events)
+    for ours, theirs in FROM.items():
+        if ours in found:
+            name, wall = f"start from {ours}, {keys if theirs else events:,}", found[ours].wall
+            if theirs:
+                yield row("load", name, "s", [[wall]], [[found[theirs].wall]], against=theirs)
+            else:
+                yield Row("load", name, "s", (wall,), against="")

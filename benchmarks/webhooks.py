@@ -6,7 +6,7 @@ one core, and what they deliver goes out from that core, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
@@ -66,7 +66,8 @@ def cost(rounds: int, seconds: float) -> Iterator[Row]:
                 quiet(servers[kind], kind)
                 return rate / 1000
 
-            for kind, found in interleaved(rounds, {kind: partial(one, kind) for kind in servers}).items():
+            sides: dict[str, Callable[[], float]] = {kind: partial(one, kind) for kind in servers}
+            for kind, found in interleaved(rounds, sides).items():
                 rates[kind].append(found)
         for kind in (OTHERS, PAUSED, SINGLE, BATCHED):
             yield row(
