@@ -1,7 +1,9 @@
 """Does cost grow as it should? Throughput and p99 of SET by the number of clients, webhooks, keys and pending events.
 
 Nothing may be worse than logarithmic: the last column is the processor time of a command by that of one with a tenth as
-many, measured by processor time because that is what grows, and because other work on the machine does not blur it.
+many. Processor time is what grows; and because a busy machine is slower at times, it is counted in turns of a fixed
+loop (check.py's) that runs on the same core before and after. The journal is not compacted meanwhile: that has its
+own bound.
 
     python -m benchmarks.growth [--full] [--only clients webhooks keys pending] [--json FILE]
 """
@@ -21,10 +23,11 @@ from typing import Any
 
 import redis
 
+from benchmarks.check import TURNS, reference, timed
 from benchmarks.load import Run, run, sized
 from benchmarks.receipts import ROOM
 from benchmarks.resources import VALUE, pour
-from benchmarks.servers import LOAD, Server, end_on_sigterm, machine, pin_here
+from benchmarks.servers import LOAD, SERVER, Server, end_on_sigterm, machine, pin_here
 from benchmarks.webhooks import NOWHERE
 
 SET = ["SET", "key:__rand_int__", "xxx"]
@@ -42,6 +45,7 @@ class Point:
     rate: float  # requests per second
     p99_ms: float  # of a request, which waits for its whole pipeline and for the other clients
     cpu_us: float  # processor time of the server per request
+    turns: float  # the same in turns of the reference loop
 
 
 def factors(points: Sequence[Point]) -> list[float | None]:
@@ -50,7 +54,7 @@ def factors(points: Sequence[Point]) -> list[float | None]:
     found: list[float | None] = []
     for point in points:
         last = before.get(point.what)
-        found.append(point.cpu_us / last.cpu_us if last is not None and last.cpu_us else None)
+        found.append(point.turns / last.turns if last is not None and last.turns else None)
         before[point.what] = point
     return found
 
@@ -64,25 +68,48 @@ def rendered(points: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
-def point(what: str, size: int, runs: Sequence[Run]) -> Point:
-    return Point(what, size, median(r.rate for r in runs), median(r.p99_ms for r in runs), min(r.cpu_us for r in runs))
-
-
 def measured(
     what: str, size: int, server: Server, words: Sequence[str], *, rounds: int, seconds: float, keys: int = 100_000,
     clients: int = 50, pipeline: int = PIPELINE,
 ) -> Point:  # fmt: skip
-    count = max(sized(server, words, pipeline, seconds, keys), 20 * clients)
-    return point(what, size, [run(server, words, pipeline, count, clients, keys) for _ in range(rounds)])
+    count = max(sized(server, words, pipeline, seconds, keys), 20 * clients * pipeline, 10_000)
+    runs, costs, turns = [], [], []
+    before = turn_us()
+    connecting = run(server, words, pipeline, clients * pipeline, clients, keys)  # and one pipeline each
+    for _ in range(rounds):
+        runs.append(run(server, words, pipeline, count, clients, keys))
+        costs.append(more_cost(connecting, clients * pipeline, runs[-1], count))
+        after = turn_us()
+        turns.append(costs[-1] / ((before + after) / 2))
+        before = after
+    return Point(what, size, median(r.rate for r in runs), median(r.p99_ms for r in runs), min(costs), median(turns))
+
+
+def more_cost(few: Run, fewer: int, many: Run, more: int) -> float:
+    """µs of processor time of a request, that of making the connections taken off: both runs had it alike."""
+    return (many.cpu_us * more - few.cpu_us * fewer) / (more - fewer)
+
+
+def turn_us() -> float:
+    """What a turn of the reference loop takes on the server's core now."""
+    pin_here(SERVER)
+    try:
+        return median(timed(reference) for _ in range(9)) / TURNS * 1e6
+    finally:
+        pin_here(LOAD)
 
 
 # -- what grows ----------------------------------------------------------------------------------------------
 
 
+def ours(*options: str) -> Server:
+    return Server.ours("everysec", "--set", "journal.compact_percentage=0", *options)
+
+
 def clients(full: bool, rounds: int, seconds: float) -> Iterator[Point]:
     """10 to 10,000 connections that all talk, as far as descriptors allow."""
     allowed = raise_file_limit(10_500)
-    with Server.ours("everysec", "--set", "server.maxclients=11000", "--set", "webhooks.delivery.max_connections=64") as server:  # noqa: E501
+    with ours("--set", "server.maxclients=11000", "--set", "webhooks.delivery.max_connections=64") as server:
         for count in (10, 100, 1000, 10_000):
             if count + 200 > allowed:
                 print(f"{count:,} clients need more open files than {allowed:,} (ulimit -n)", file=sys.stderr)
@@ -94,7 +121,7 @@ def webhooks(full: bool, rounds: int, seconds: float) -> Iterator[Point]:
     """1 to 10,000 webhooks on keys of their own that don't match, and the same with one more that does."""
     for matching in (False, True):
         what = "webhooks, one of them matches" if matching else "webhooks, none matches"
-        with Server.ours("everysec", *ROOM) as server, redis.Redis(port=server.port, socket_timeout=120) as client:
+        with ours(*ROOM) as server, redis.Redis(port=server.port, socket_timeout=120) as client:
             made = 0
             if matching:
                 client.execute_command("WEBHOOK.CREATE", "all", NOWHERE, "EVENTS", "SET", "MAX_PENDING", "5000000")
@@ -113,7 +140,7 @@ def webhooks(full: bool, rounds: int, seconds: float) -> Iterator[Point]:
 
 def keys(full: bool, rounds: int, seconds: float) -> Iterator[Point]:
     """SET and GET among 1 k to 1 M keys that are there (with --full 5 M)."""
-    with Server.ours("everysec") as server:
+    with ours() as server:
         there = 0
         for count in (1000, 10_000, 100_000, 1_000_000, *((5_000_000,) if full else ())):
             pour(server, count - there, b"SET key:%012d abc\r\n", first=there)
@@ -124,7 +151,7 @@ def keys(full: bool, rounds: int, seconds: float) -> Iterator[Point]:
 
 def pending(full: bool, rounds: int, seconds: float) -> Iterator[Point]:
     """SET that matches a paused webhook for which 1 to 1 M events wait already."""
-    with Server.ours("everysec", *ROOM) as server, redis.Redis(port=server.port, socket_timeout=120) as client:
+    with ours(*ROOM) as server, redis.Redis(port=server.port, socket_timeout=120) as client:
         client.execute_command("WEBHOOK.CREATE", "all", NOWHERE, "EVENTS", "SET", "MAX_PENDING", "5000000")
         client.execute_command("WEBHOOK.PAUSE", "all")
         for count in (1, 1000, 100_000, 1_000_000):
@@ -163,7 +190,7 @@ def main() -> int:
     started = time.monotonic()
     points: list[Point] = []
     for name in args.only:
-        for found in THINGS[name](args.full, 5 if args.full else 2, 2.0 if args.full else 0.7):
+        for found in THINGS[name](args.full, 5 if args.full else 3, 2.0 if args.full else 0.5):
             points.append(found)
             print(f"{time.monotonic() - started:5.0f} s  {found.what} {found.size:,}: {found.cpu_us:.2f} µs",
                   file=sys.stderr)  # fmt: skip

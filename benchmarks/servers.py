@@ -148,11 +148,11 @@ def family(pid: int) -> list[int]:
 
 
 def _cpu_seconds(pid: int) -> float:
+    """To the nanosecond: Linux's clock of another process's processor time, threads that have ended included."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return time.clock_gettime(~pid << 3 | 2)
     except OSError:  # it has ended
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def machine() -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import growth
 from benchmarks.commands import COMMANDS, ceiling_row, words_of
-from benchmarks.load import parsed
+from benchmarks.load import Run, parsed
 from benchmarks.resources import pour
 
 HEAD = ["test", "rps", *(f"{name}_latency_ms" for name in ("avg", "min", "p50", "p95", "p99", "max"))]
@@ -44,12 +44,18 @@ def test_the_ceiling_is_the_rate_by_the_share_of_the_core() -> None:
 
 def test_growth_is_judged_within_one_thing() -> None:
     points = [
-        growth.Point("keys", 1000, 1e5, 0.5, 2.0), growth.Point("keys", 10_000, 1e5, 0.5, 2.2),
-        growth.Point("clients", 10, 1e5, 0.5, 8.0), growth.Point("keys", 100_000, 1e5, 0.5, 4.4),
+        growth.Point("keys", 1000, 1e5, 0.5, 9.0, 2.0), growth.Point("keys", 10_000, 1e5, 0.5, 9.0, 2.2),
+        growth.Point("clients", 10, 1e5, 0.5, 9.0, 8.0), growth.Point("keys", 100_000, 1e5, 0.5, 9.0, 4.4),
     ]  # fmt: skip
     assert growth.factors(points) == [None, pytest.approx(1.1), None, pytest.approx(2.0)]
     table = growth.rendered(points)
     assert "1.10 |" in table and "2.00 ✗ |" in table
+
+
+def test_what_connections_cost_is_taken_off() -> None:
+    few, many = Run(1.0, 1.0, 1.0, 102.0, 0.5), Run(1.0, 1.0, 1.0, 7.0, 0.5)
+    # 100 connections of 100 µs, and 2 µs a request
+    assert growth.more_cost(few, 100, many, 2000) == pytest.approx(2.0)
 
 
 class Peer:
