@@ -15,7 +15,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -33,7 +33,9 @@ from benchmarks.webhooks import NOWHERE
 SET = ["SET", "key:__rand_int__", "xxx"]
 GET = ["GET", "key:__rand_int__"]
 PIPELINE = 16
-WORSE = 1.5  # processor time of a command may grow by so much with ten times as many
+WORSE = 1.5  # processor time of a command may grow by so much with ten times as many …
+WORSE_CLIENTS = 1.8  # … but sockets are the kernel's work: redis-server, measured beside us, grows as well
+BESIDE = "clients of redis-server"
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,16 @@ def factors(points: Sequence[Point]) -> list[float | None]:
     return found
 
 
+def too_much(point: Point, factor: float | None) -> bool:
+    if factor is None or point.what == BESIDE:
+        return False
+    return factor > (WORSE_CLIENTS if point.what == "clients" else WORSE)
+
+
 def rendered(points: Sequence[Point]) -> str:
     lines = ["| | size | requests/s | p99 | processor time | by a tenth |", "|---|---|---|---|---|---|"]
     for point, factor in zip(points, factors(points), strict=True):
-        grown = "" if factor is None else f"{factor:.2f}{' ✗' if factor > WORSE else ''}"
+        grown = "" if factor is None else f"{factor:.2f}{' ✗' if too_much(point, factor) else ''}"
         lines.append(f"| {point.what} | {point.size:,} | {point.rate:,.0f} | {point.p99_ms:.2f} ms | "
                      f"{point.cpu_us:.2f} µs | {grown} |")  # fmt: skip
     return "\n".join(lines)
@@ -109,12 +117,17 @@ def ours(*options: str) -> Server:
 def clients(full: bool, rounds: int, seconds: float) -> Iterator[Point]:
     """10 to 10,000 connections that all talk, as far as descriptors allow."""
     allowed = raise_file_limit(10_500)
-    with ours("--set", "server.maxclients=11000", "--set", "webhooks.delivery.max_connections=64") as server:
-        for count in (10, 100, 1000, 10_000):
-            if count + 200 > allowed:
-                print(f"{count:,} clients need more open files than {allowed:,} (ulimit -n)", file=sys.stderr)
-                continue
-            yield measured("clients", count, server, SET, rounds=rounds, seconds=seconds, clients=count, pipeline=1)
+    makers: dict[str, Callable[[], Server]] = {
+        "clients": lambda: ours("--set", "server.maxclients=11000", "--set", "webhooks.delivery.max_connections=64"),
+        BESIDE: lambda: Server.redis("everysec", "--maxclients", "11000"),
+    }
+    for what, make in makers.items():
+        with make() as server:
+            for count in (10, 100, 1000, 10_000):
+                if count + 200 > allowed:
+                    print(f"{count:,} clients need more open files than {allowed:,} (ulimit -n)", file=sys.stderr)
+                    continue
+                yield measured(what, count, server, SET, rounds=rounds, seconds=seconds, clients=count, pipeline=1)
 
 
 def webhooks(full: bool, rounds: int, seconds: float) -> Iterator[Point]:
@@ -199,7 +212,7 @@ def main() -> int:
           + ", ".join(f"{name} {value}" for name, value in machine().items()))  # fmt: skip
     if args.json is not None:
         args.json.write_text(json.dumps([asdict(p) for p in points], indent=1) + "\n")
-    return 1 if any(factor is not None and factor > WORSE for factor in factors(points)) else 0
+    return 1 if any(map(too_much, points, factors(points))) else 0
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ def test_growth_is_judged_within_one_thing() -> None:
     ]  # fmt: skip
     assert growth.factors(points) == [None, pytest.approx(1.1), None, pytest.approx(2.0)]
     table = growth.rendered(points)
+    beside = growth.Point(growth.BESIDE, 10, 1e5, 0.5, 9.0, 4.4)
+    assert growth.too_much(points[3], 2.0) and not growth.too_much(beside, 2.0) and not growth.too_much(points[0], None)
     assert "1.10 |" in table and "2.00 ✗ |" in table
 
 
