@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -52,21 +53,27 @@ def parts(scale: Scale) -> dict[str, Callable[[], Iterator[Row]]]:
     }
 
 
-def measured(scale: Scale, only: list[str]) -> report.Figures:
-    """Runs the chosen parts. Progress goes to stderr, row by row."""
+def measured(scale: Scale, only: list[str]) -> tuple[report.Figures, list[str]]:
+    """Runs the chosen parts; gives also the names of those that failed, whose rows end early. Progress goes to stderr,
+    row by row."""
     where = delivery.cores()
     end_on_sigterm()
     pin_here(LOAD)
-    facts, started, rows = machine(), time.monotonic(), []
+    facts, started, failed = machine(), time.monotonic(), list[str]()
+    rows: list[Row] = []
     for name, part in parts(scale).items():
         if only and name not in only:
             continue
-        for row in part():
-            rows.append(row)
-            beside = f" beside {row.against}" if row.against else ""
-            print(f"{time.monotonic() - started:5.0f} s  {name}: {row.name}: {report.several(row.ratio or row.ours)}"
-                  f"{beside if row.ratio else ' ' + row.unit}", file=sys.stderr, flush=True)  # fmt: skip
-    return report.Figures(facts, where, time.monotonic() - started, scale.quick, tuple(rows))
+        try:
+            for row in part():
+                rows.append(row)
+                beside = f" beside {row.against}" if row.against else ""
+                found = report.several(row.ratio or row.ours) + (beside if row.ratio else f" {row.unit}")
+                print(f"{time.monotonic() - started:5.0f} s  {name}: {row.name}: {found}", file=sys.stderr, flush=True)
+        except Exception:  # a quarter of an hour's other figures are still good
+            traceback.print_exc()
+            failed.append(name)
+    return report.Figures(facts, where, time.monotonic() - started, scale.quick, tuple(rows)), failed
 
 
 def main() -> int:
@@ -81,6 +88,7 @@ def main() -> int:
     parser.add_argument("--from", dest="source", metavar="FILE", type=Path,
                         help="measure nothing: show what --json wrote")  # fmt: skip
     args = parser.parse_args()
+    failed: list[str] = []
     if args.source is not None:
         figures = report.restored(json.loads(args.source.read_text()))
     else:
@@ -89,7 +97,7 @@ def main() -> int:
                 print(f"{program} is needed: it is what we compare with (Debian: redis-server)", file=sys.stderr)
                 return 1
         scale = Scale(args.quick, args.rounds or (1 if args.quick else 3), 0.2 if args.quick else 1.0)
-        figures = measured(scale, args.only)
+        figures, failed = measured(scale, args.only)
     if args.json is not None:
         args.json.write_text(json.dumps(report.plain(figures), indent=1) + "\n")
     if args.chart is not None:
@@ -97,7 +105,9 @@ def main() -> int:
     if args.readme is not None:
         args.readme.write_text(report.filled(args.readme.read_text(), report.page(figures)))
     print(report.page(figures))
-    return 0
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

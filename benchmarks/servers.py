@@ -78,7 +78,7 @@ class Server:
         directory, port = tempfile.mkdtemp(prefix="bench-redis-"), free_port()
         keeps = ["--appendonly", "no"] if fsync == "off" else ["--appendonly", "yes", "--appendfsync", fsync]
         words = ["redis-server", "--port", str(port), "--dir", directory, "--save", "", *keeps, *options]
-        return cls("redis-server", words, port, directory, core)
+        return cls("redis-server", words, port, directory, core).loaded()
 
     @classmethod
     def ours(cls, fsync: str = "everysec", *options: str, core: int = SERVER) -> Server:
@@ -87,7 +87,7 @@ class Server:
         keeps = ["--set", "journal.enabled=false"] if fsync == "off" else ["--fsync", fsync]
         words = [sys.executable, "-m", "ferrite_hooks", "--port", str(port), "--metrics-port", "0",
                  "--dir", directory, "--set", "snapshot.save=", *keeps, *options]  # fmt: skip
-        return cls("ferrite-hooks", words, port, directory, core)
+        return cls("ferrite-hooks", words, port, directory, core).loaded()
 
     @classmethod
     def receiver(cls) -> Server:
@@ -107,6 +107,15 @@ class Server:
                 raise RuntimeError(started.output())
             time.sleep(0.02)
         return started
+
+    def loaded(self) -> Server:
+        """Waits until it takes commands: it listens before that."""
+        with socket.create_connection(("127.0.0.1", self.port), 15) as peer:
+            while True:
+                peer.sendall(b"EXISTS x\r\n")
+                if peer.recv(256).startswith(b":"):
+                    return self
+                time.sleep(0.01)
 
     def output(self) -> str:
         return Path(self.directory, "server.log").read_text()
