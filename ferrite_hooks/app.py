@@ -180,7 +180,8 @@ class App:
         started = time.perf_counter()
         path = snapshot_path(self.config)
         keeper = self.keeper = Keeper(engine, self.tick, outlet, self.journal, path, self.files)
-        recovery = keeper.recovery = Recovery(engine, path, self.journal, outlet.replay if outlet else _nobody)
+        tell = outlet.replay if outlet else _nobody
+        recovery = keeper.recovery = Recovery(engine, path, self.journal, tell, self.files)
         await asyncio.to_thread(recovery.open)
         slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
         for _ in recovery.steps():
@@ -332,7 +333,7 @@ class App:
 
         assert self.config_path is not None
         try:
-            rewrite(self.config_path, flat(self.config))
+            rewrite(self.config_path, flat(self.config), self.files)
         except OSError as error:
             raise ReplyError(f"ERR Rewriting config file: {error.strerror}") from error
 

@@ -60,15 +60,18 @@ def open_journal(config: Config, files: Files = DISK) -> Journal | None:
         journal_id=mark.journal_id if mark is not None else "",
         first=mark.frame + 1 if mark is not None else 1,
     )
-    tidy(snapshot_path(config))
+    tidy(snapshot_path(config), files)
     return journal
 
 
 class Recovery:
     """One reading. `steps` does the work; the attributes say what was found so far."""
 
-    def __init__(self, engine: Engine, path: Path, journal: Journal | None, told: Told) -> None:
+    def __init__(
+        self, engine: Engine, path: Path, journal: Journal | None, told: Told, files: Files = DISK
+    ) -> None:
         self.engine = engine
+        self.files = files
         self.path = path
         self.journal = journal
         self.mark: Mark | None = None  # of the snapshot that was loaded
@@ -170,7 +173,8 @@ class Recovery:
         """A snapshot of another origin lies in the directory."""
         if self._replayed:
             aside = _unused(self.path)
-            self.path.rename(aside)
+            self.files.rename(self.path, aside)
+            self.files.sync_directory(self.path.parent)
             self.report.append(
                 f"{self.path.name} was not written for this journal (by {snapshot.writer}), and the journal has data:"
                 f" the file is {aside.name} now"

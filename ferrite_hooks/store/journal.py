@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from ferrite_hooks.store.files import DISK, Files, write_all
+from ferrite_hooks.store.files import DISK, Files, make_directories, write_all
 from ferrite_hooks.store.frames import SEGMENT_HEADER, Frame, encode_frame
 from ferrite_hooks.store.segments import JournalDamaged, JournalError, JournalTooNew, Segments
 
@@ -97,7 +97,7 @@ class Journal:
         """
         lock_fd = -1
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(files, directory)
             lock_fd = _lock(directory)
             segments = Segments(directory, files)
             journal = cls(segments, fsync, segment_bytes, lock_fd, repair)

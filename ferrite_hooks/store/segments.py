@@ -8,14 +8,13 @@ check is damage, and nothing is changed unless the operator allows it (`repair`)
 import base64
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ferrite_hooks.store.files import Files, write_all
+from ferrite_hooks.store.files import Files, copy_file, write_all
 from ferrite_hooks.store.frames import (
     SEGMENT_HEADER,
     VERSION,
@@ -190,12 +189,8 @@ class Segments:
         """Moves the bytes from `offset` on and all later segments to .bad files. Returns how many."""
         first = self._list.index(segment)
         if offset >= SEGMENT_HEADER:  # frames before the damage are whole: they stay
-            fd = self.files.open(_bad_name(segment.path), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            with open(segment.path, "rb") as source, open(fd, "wb") as target:
-                source.seek(offset)
-                shutil.copyfileobj(source, target)
-                target.flush()
-                self.files.sync(fd)
+            copy_file(self.files, segment.path, _bad_name(segment.path), offset)
+            self.files.sync_directory(self.directory)  # before the only other copy goes
             self._cut(segment.path, offset)
             first += 1
         later = self._list[first:]
