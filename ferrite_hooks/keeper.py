@@ -27,7 +27,7 @@ from ferrite_hooks.outlet import Outlet
 from ferrite_hooks.recovery import Recovery
 from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store import snapshot
-from ferrite_hooks.store.files import DISK, Files
+from ferrite_hooks.store.files import DISK, Files, make_directories
 from ferrite_hooks.store.fork import fork, while_parent_lives
 from ferrite_hooks.store.journal import Journal, JournalError
 from ferrite_hooks.store.snapshot import Mark, SnapshotDamaged, State
@@ -106,7 +106,7 @@ class Keeper:
             if recovery.imported:
                 kept = self.path.with_name(f"{self.path.name}.imported")
                 with suppress(FileExistsError):
-                    os.link(self.path, kept)
+                    self.files.link(self.path, kept)
                 self.save()
 
     # -- asked for -------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ class Keeper:
 
     def _write(self, target: Path, mark: Mark, files: Files) -> int:
         """The whole file. In the child, or here for SAVE."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(self.files, self.path.parent)
         state: State = ((), self.outlet.manager.state() if self.outlet is not None else ())
         databases = [(db.index, db.data, db.expires) for db in self.engine.databases]
         sources = libraries(self.engine).sources()
