@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ferrite_hooks.store.files import DISK, Files, make_directories, write_all
-from ferrite_hooks.store.frames import SEGMENT_HEADER, Frame, encode_frame
+from ferrite_hooks.store.frames import SEGMENT_HEADER, SYNCED, Frame, encode_frame
 from ferrite_hooks.store.segments import JournalDamaged, JournalError, JournalTooNew, Segments
 
 __all__ = ["DirectoryLocked", "Frame", "Journal", "JournalDamaged", "JournalError", "JournalTooNew"]
@@ -70,6 +70,7 @@ class Journal:
         self._worker: ThreadPoolExecutor | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._inflight: Future[None] | None = None
+        self._said_durable = 0  # the last frame that a frame has said to be durable
         self._sync_frame = 0  # the last frame that the fsync under way covers
         self._sync_began = 0.0
         self._dirty_since = 0.0  # monotonic seconds of the oldest write that is not durable, 0 = none
@@ -184,6 +185,8 @@ class Journal:
         if self._fd < 0 or self._broken or self._torn:
             self._refuse_or_mend()
         number = self.last_frame + 1
+        if self.durable_frame > self._said_durable:
+            notes = [*notes, [SYNCED, self.durable_frame]]
         try:
             data = encode_frame(number, commands, changes, notes)
         except ValueError as e:
@@ -193,6 +196,7 @@ class Journal:
         except OSError as e:
             raise self._take_back(e) from e
         self.failed = ""
+        self._said_durable = self.durable_frame
         self.last_frame = number
         self.appends += 1
         self._size += len(data)
