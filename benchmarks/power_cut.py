@@ -54,16 +54,16 @@ class PowerCut:
     def _directory(self, life: int) -> Path:
         return self._scratch / str(life) / "disk"
 
-    def _disk(self) -> PowerDisk:
-        root = self._directory(self._life)
-        return PowerDisk(root, root.with_name("notes"))
+    @property
+    def _notes(self) -> Path:
+        return self._directory(self._life).with_name("notes")
 
     def begin(self) -> ServerProcess:
         self._moment = "-"
         if self._life and self.rng.random() < 0.6:
             name = self.rng.choice(list(MOMENTS))
             self._moment = f"{name}@{self.rng.randint(1, MOMENTS[name])}"
-        program = (str(SERVER), str(self._disk().notes), self._moment)
+        program = (str(SERVER), str(self._notes), self._moment)
         data = self._directory(self._life) / "data"
         while True:
             self._server = ServerProcess(data, *OPTIONS, *self._options, program=program)
@@ -74,7 +74,7 @@ class PowerCut:
                 if self._moment == "-" or self._server.process.poll() != -signal.SIGKILL:
                     raise
             self._cut(f"{self._moment.partition('@')[0]}, starting")  # it was cut while it was starting
-            program = (str(SERVER), str(self._disk().notes), "-")
+            program = (str(SERVER), str(self._notes), "-")
             data = self._directory(self._life) / "data"
 
     def end(self) -> None:
@@ -93,7 +93,7 @@ class PowerCut:
         process.wait()
         while _group_lives(process.pid):
             time.sleep(0.001)
-        disk = self._disk()
+        disk = PowerDisk(self._directory(self._life), self._notes)
         disk.leave(self._directory(self._life + 1), self.rng)
         disk.close()
         if self._life > 1:
@@ -101,8 +101,9 @@ class PowerCut:
         self._life += 1
 
     def trouble(self, on: bool) -> None:
-        full = self._disk().full
-        full.touch() if on else full.unlink(missing_ok=True)
+        full = self._notes / "full"
+        with suppress(FileNotFoundError):
+            full.touch() if on else full.unlink()
 
 
 def _group_lives(group: int) -> bool:
@@ -113,12 +114,14 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def run(rounds: int, fsync: str = "always", seed: int = 1, progress: bool = False) -> tuple[Books, Counter[str]]:
-    """Raises TimeoutError, AssertionError as `live` does; the directory is then still there."""
+def run(
+    rounds: int, fsync: str = "always", seed: int = 1, longest: float = 0.0, progress: bool = False
+) -> tuple[Books, Counter[str]]:
+    """The books, and how lives have ended. A round takes up to `longest` seconds (0 = by the policy). Raises TimeoutError, AssertionError as `live` does; the directory is then still there."""
     fast = Path("/dev/shm")  # the disk is a simulation anyway
     scratch = Path(tempfile.mkdtemp(prefix="power-cut-", dir=fast if os.access(fast, os.W_OK) else None))
     fate = PowerCut(scratch, fsync, seed)
-    seconds = (0.05, 0.5) if fsync == "always" else (0.2, 2.5)
+    seconds = (0.05, longest or (0.5 if fsync == "always" else 2.5))
     books = asyncio.run(live(fate, rounds=rounds, seconds=seconds, seed=seed, may_lose=MAY_LOSE[fsync],
                              progress=progress))  # fmt: skip
     shutil.rmtree(scratch)

@@ -72,8 +72,7 @@ async def client(server: ServerProcess, books: Books, keys: list[str], rng: rand
                 last = n == len(commands) - 1
                 for attempt in attempts[n : n + 1] if kind == "pipeline" else attempts if last else []:
                     attempt.state, attempt.at = state, time.monotonic()
-            if state == REFUSED and kind != "broken":
-                await asyncio.sleep(0.01)  # the disk is full
+            await asyncio.sleep(0.002 if state == ACKNOWLEDGED else 0.01)  # the events have to be delivered, too
     await connection.disconnect()
 
 

@@ -193,10 +193,10 @@ class PowerDisk:
         synced = path.read_bytes() if path.exists() else b""
         if not live.startswith(synced):
             return rng.choice((live, synced))
-        kind = rng.choice(("nothing", "cut", "pages", "all"))
+        kind = rng.choice(("nothing", "cut", "pages", "pages", "all"))
         if kind in ("nothing", "all"):
             return synced if kind == "nothing" else live
-        size = rng.randint(len(synced), len(live))
+        size = rng.choice((len(live), rng.randint(len(synced), len(live))))
         if kind == "cut":
             return live[:size]
         # The file has its size, but only some of the pages: the others are as they were, or zeros.
