@@ -117,7 +117,10 @@ def _group_lives(group: int) -> bool:
 def run(
     rounds: int, fsync: str = "always", seed: int = 1, longest: float = 0.0, progress: bool = False
 ) -> tuple[Books, Counter[str]]:
-    """The books, and how lives have ended. A round takes up to `longest` seconds (0 = by the policy). Raises TimeoutError, AssertionError as `live` does; the directory is then still there."""
+    """The books, and how lives have ended. A round takes up to `longest` seconds (0 = what the policy asks for).
+
+    Raises TimeoutError, AssertionError as `live` does; the directory is then still there.
+    """
     fast = Path("/dev/shm")  # the disk is a simulation anyway
     scratch = Path(tempfile.mkdtemp(prefix="power-cut-", dir=fast if os.access(fast, os.W_OK) else None))
     fate = PowerCut(scratch, fsync, seed)

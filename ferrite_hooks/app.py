@@ -111,10 +111,13 @@ class App:
             self._servers.append(await serve(listener, lambda: Connection(self.clients), tls))
         try:
             await self._start_web()
+            gc.disable()  # data has no cycles: looking for them again and again would only cost
             await self._load()
         except (JournalError, ListenError, SnapshotDamaged, RecoveryError, ReplyError, OSError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
+        finally:
+            gc.enable()
         self.ready = True
         self.loop.call_later(SWEEP_SECONDS, self._sweep)
         gc.collect()

@@ -17,7 +17,6 @@ from typing import Any
 from ferrite_hooks.config import Config
 from ferrite_hooks.engine.command import find
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.engine.run import call
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.store.files import DISK, Files
@@ -103,7 +102,7 @@ class Recovery:
     def steps(self) -> Iterator[None]:
         """Loads everything, a little at each step. Raises RecoveryError, JournalError, SnapshotDamaged, OSError."""
         snapshot, journal = self._snapshot, self.journal
-        start = 1
+        start, outer = 1, self.engine.command
         try:
             if snapshot is not None and (journal is None or _belongs(snapshot, journal)):
                 self.mark = snapshot.mark
@@ -119,6 +118,7 @@ class Recovery:
             if snapshot is not None and self.mark is None:
                 yield from self._take_over(snapshot)
         finally:
+            self.engine.command = outer
             if snapshot is not None:
                 snapshot.close()
 
@@ -149,7 +149,7 @@ class Recovery:
                 yield
         loader = self._loader()
         for source in snapshot.functions:
-            self._run(loader, [b"FUNCTION", b"LOAD", b"REPLACE", source], f"{snapshot.path}")
+            self._run(loader, [b"FUNCTION", b"LOAD", b"REPLACE", source], snapshot.path)
         self._told(*snapshot.state())
         if snapshot.mark is not None:
             self.position = snapshot.mark.position
@@ -159,12 +159,15 @@ class Recovery:
         for frame in journal.replay(start):
             loader.db = self.engine.databases[0]
             for argv in frame.commands:
-                self._run(loader, argv, f"frame {frame.number}")
+                self._run(loader, argv, frame.number)
             if frame.commands and not self._replayed:
                 self._replayed = frame.commands[0]
-            notes = [note for note in frame.notes if note[0] != "stopped"]
-            self.stopped_at = next((note[1] for note in frame.notes if note[0] == "stopped"), 0)
-            self._told(frame.changes, notes)
+            self.stopped_at = 0
+            notes = frame.notes
+            if notes and notes[-1][0] == "stopped":
+                self.stopped_at = notes.pop()[1]
+            if notes or frame.changes:
+                self._told(frame.changes, notes)
             self.frames += 1
             yield
         self.report += journal.report
@@ -188,15 +191,21 @@ class Recovery:
         loader.internal = True
         return loader
 
-    def _run(self, loader: Session, argv: list[bytes], where: str) -> None:
+    def _run(self, loader: Session, argv: list[bytes], where: int | Path) -> None:
+        """Without the statistics and the slow log, which are of clients' commands."""
+        engine = self.engine
         try:
             if argv[0] == b"SELECT":
-                loader.db = self.engine.databases[int(argv[1])]
+                loader.db = engine.databases[int(argv[1])]
             else:
-                call(loader, find(argv), argv)
+                engine.command = command = find(argv)
+                engine.session = loader
+                command.handler(loader, argv)
+                engine.override = None
         except (ReplyError, IndexError, ValueError) as error:
             name = argv[0].decode(errors="replace")
-            raise RecoveryError(f"{where}: {name} cannot be replayed: {error}") from error
+            place = f"frame {where}" if isinstance(where, int) else where
+            raise RecoveryError(f"{place}: {name} cannot be replayed: {error}") from error
 
 
 def _belongs(snapshot: SnapshotFile, journal: Journal) -> bool:
