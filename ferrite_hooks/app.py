@@ -44,6 +44,7 @@ from ferrite_hooks.web.server import Web
 log = logging.getLogger("ferrite_hooks")
 
 LOAD_SLICE_SECONDS = 0.02  # of replay between looks at the sockets
+LOAD_REPORT_SECONDS = 3.0  # between lines in the log
 SWEEP_SECONDS = 1.0
 POSITION_GAP = 1 << 20  # skipped after a crash: events may have left whose record did not survive
 
@@ -76,6 +77,7 @@ class App:
         self.outlet: Outlet | None = None
         self.web: Web | None = None
         self.ready = False  # loaded, and the journal takes writes
+        self._recovery: Recovery | None = None
         self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._servers: list[asyncio.Server] = []
         self._stopping = asyncio.Event()
@@ -184,13 +186,18 @@ class App:
         path = snapshot_path(self.config)
         keeper = self.keeper = Keeper(engine, self.tick, outlet, self.journal, path, self.files)
         tell = outlet.replay if outlet else _nobody
-        recovery = keeper.recovery = Recovery(engine, path, self.journal, tell, self.files)
+        recovery = keeper.recovery = self._recovery = Recovery(engine, path, self.journal, tell, self.files)
         await asyncio.to_thread(recovery.open)
         slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
+        tell_at = started + LOAD_REPORT_SECONDS
         for _ in recovery.steps():
             if time.perf_counter() > slice_end:
                 await asyncio.sleep(0)
-                slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
+                now = time.perf_counter()
+                slice_end = now + LOAD_SLICE_SECONDS
+                if now > tell_at:
+                    tell_at = now + LOAD_REPORT_SECONDS
+                    log.info("loading: %.0f %%, about %d s to go", recovery.percentage, recovery.seconds_left)
         for sentence in recovery.report:
             log.warning("%s", sentence)
         if self.journal is not None:
@@ -229,8 +236,10 @@ class App:
     def health(self) -> dict[str, Any]:
         """What /readyz says: `ready` and, when not, why."""
         why = ""
-        if not self.ready:
-            why = "loading"
+        if self.engine.loading and self._recovery is not None:
+            why = f"loading, {self._recovery.percentage:.0f} % done"
+        elif not self.ready:
+            why = "stopping" if self._stopping.is_set() else "loading"
         elif self.engine.write_error:
             why = self.engine.write_error
         elif self._stopping.is_set():

@@ -406,14 +406,12 @@ class Keeper:
             yield "journal_snapshot_frame", self.covered
             yield "journal_fsync_lag_ms", journal.fsync_lag_ms
         if engine.loading and recovery is not None:
-            done, total = recovery.loaded_bytes, recovery.total_bytes
-            elapsed = time.time() - recovery.started_at
             yield "loading_start_time", int(recovery.started_at)
-            yield "loading_total_bytes", total
+            yield "loading_total_bytes", recovery.total_bytes
             yield "loading_rdb_used_mem", 0
-            yield "loading_loaded_bytes", done
-            yield "loading_loaded_perc", f"{done / total * 100:.2f}"
-            yield "loading_eta_seconds", int(elapsed * (total - done) / done) if done else 1
+            yield "loading_loaded_bytes", recovery.loaded_bytes
+            yield "loading_loaded_perc", f"{recovery.percentage:.2f}"
+            yield "loading_eta_seconds", recovery.seconds_left
 
 
 def _reason(error: BaseException) -> str:

@@ -91,6 +91,16 @@ class Recovery:
         snapshot = self._snapshot.bytes_read if self._snapshot is not None else 0
         return min(snapshot + (self.journal.bytes_read if self.journal is not None else 0), self.total_bytes)
 
+    @property
+    def percentage(self) -> float:
+        return self.loaded_bytes / self.total_bytes * 100
+
+    @property
+    def seconds_left(self) -> int:
+        """By the pace so far."""
+        done = self.loaded_bytes
+        return int((time.time() - self.started_at) * (self.total_bytes - done) / done) if done else 1
+
     def open(self) -> None:
         """Looks for the snapshot and checks all of it: may take seconds, may run in a thread. Raises OSError,
         SnapshotDamaged."""
@@ -107,10 +117,10 @@ class Recovery:
             if snapshot is not None and (journal is None or _belongs(snapshot, journal)):
                 self.mark = snapshot.mark
                 start = snapshot.mark.frame + 1 if snapshot.mark is not None else 1
-                self.total_bytes = self.path.stat().st_size
-                if journal is not None:
-                    self.total_bytes += journal.bytes_from(start)
+                self._measure(start)
                 yield from self._load(snapshot)
+            else:
+                self._measure(start)
             if journal is None:
                 return
             self._check_whole(journal, start)
@@ -121,6 +131,12 @@ class Recovery:
             self.engine.command = outer
             if snapshot is not None:
                 snapshot.close()
+
+    def _measure(self, start: int) -> None:
+        """How much there is to read. Raises OSError."""
+        journal = self.journal.bytes_from(start) if self.journal is not None else 0
+        snapshot = self.path.stat().st_size if self._snapshot is not None else 0
+        self.total_bytes = max(1, journal + snapshot)
 
     def _check_whole(self, journal: Journal, start: int) -> None:
         if journal.first_frame > start:

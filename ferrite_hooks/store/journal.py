@@ -378,7 +378,7 @@ class Journal:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the segments that replaying has read to their end."""
+        """How many bytes of its segments the first replay has read so far."""
         return self._segments.bytes_read
 
     def bytes_from(self, frame: int) -> int:

@@ -71,7 +71,8 @@ class Segments:
         self.files = files
         self.journal_id = ""  # "" until a header was read or made
         self.end = 0  # the frame after the last one that was read
-        self.bytes_read = 0  # of segments read to their end
+        self._bytes_read = 0  # of segments read to their end
+        self._reading: BinaryIO | None = None
         self.report: list[str] = []
         if not looking:
             for path in directory.glob("journal-*.tmp"):
@@ -89,6 +90,12 @@ class Segments:
     @property
     def last_path(self) -> Path:
         return self._list[-1].path
+
+    @property
+    def bytes_read(self) -> int:
+        """How far the first reading, which goes to the end, has come."""
+        file = self._reading
+        return self._bytes_read + (file.tell() if file is not None and not file.closed else 0)
 
     def bytes_on_disk(self) -> int:
         return sum(segment.path.stat().st_size for segment in self._list)
@@ -132,11 +139,14 @@ class Segments:
             try:
                 with open(segment.path, "rb") as file:
                     self._check_header(file, segment, number)
+                    self._reading = file if until is None else None
                     for frame in read_frames(file, number, until):
                         number = self.end = frame.number + 1
                         if frame.number >= start:
                             yield frame
-                    self.bytes_read += file.tell()
+                    if until is None:
+                        self._bytes_read += file.tell()
+                        self._reading = None
             except Damage as e:
                 torn = e.torn and following is None
                 if until is not None or not (torn or repair):
