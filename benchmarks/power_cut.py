@@ -123,10 +123,14 @@ def run(
     """
     fast = Path("/dev/shm")  # the disk is a simulation anyway
     scratch = Path(tempfile.mkdtemp(prefix="power-cut-", dir=fast if os.access(fast, os.W_OK) else None))
-    fate = PowerCut(scratch, fsync, seed)
-    seconds = (0.05, longest or (0.5 if fsync == "always" else 2.5))
-    books = asyncio.run(live(fate, rounds=rounds, seconds=seconds, seed=seed, may_lose=MAY_LOSE[fsync],
-                             progress=progress))  # fmt: skip
+    if fsync == "always":
+        fate, longest, save_pause = PowerCut(scratch, fsync, seed), longest or 0.5, 0.15
+    else:  # each end of a segment and each snapshot is an fsync: fewer of them, so that there is a second to lose
+        rare = ("--set", "journal.segment_bytes=524288", "--set", "journal.compact_min_bytes=2097152")
+        fate = PowerCut(scratch, fsync, seed, rare)
+        longest, save_pause = longest or 2.5, 4.0
+    books = asyncio.run(live(fate, rounds=rounds, seconds=(0.05, longest), seed=seed, may_lose=MAY_LOSE[fsync],
+                             save_pause=save_pause, progress=progress))  # fmt: skip
     shutil.rmtree(scratch)
     return books, fate.ends
 

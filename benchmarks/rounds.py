@@ -76,11 +76,11 @@ async def client(server: ServerProcess, books: Books, keys: list[str], rng: rand
     await connection.disconnect()
 
 
-async def saver(server: ServerProcess, fate: Fate, rng: random.Random) -> None:
-    """Asks for snapshots and compaction, and makes trouble, until the server ends."""
+async def saver(server: ServerProcess, fate: Fate, rng: random.Random, pause: float) -> None:
+    """Asks for snapshots and compaction, and makes trouble, until the server ends; up to `pause` seconds apart."""
     async with redis.asyncio.Redis(port=server.port) as admin:
         while True:
-            await asyncio.sleep(rng.random() * 0.15)
+            await asyncio.sleep(rng.random() * pause)
             with suppress(ResponseError):  # one is under way
                 await admin.execute_command(rng.choice(("BGSAVE", "BGREWRITEAOF")))
             if rng.random() < 0.2:
@@ -96,7 +96,8 @@ async def found(server: ServerProcess, keys: list[str]) -> dict[str, int]:
 
 async def live(
     fate: Fate, *, rounds: int, seconds: tuple[float, float], clients: int = 4, keys: int = 24, seed: int = 1,
-    may_lose: float = 0.0, fail_rate: float = 0.2, patience: float = 120, progress: bool = False,
+    may_lose: float = 0.0, save_pause: float = 0.15, fail_rate: float = 0.2, patience: float = 120,
+    progress: bool = False,
 ) -> Books:  # fmt: skip
     """The whole story; a round takes a random time between `seconds`. Raises TimeoutError when not everything has
     arrived `patience` seconds after the last start, AssertionError when the server does not start."""
@@ -117,7 +118,7 @@ async def live(
                     asyncio.create_task(client(server, books, names[n::clients], random.Random(rng.random())))
                     for n in range(clients)
                 ]
-                saving = asyncio.create_task(saver(server, fate, random.Random(rng.random())))
+                saving = asyncio.create_task(saver(server, fate, random.Random(rng.random()), save_pause))
                 await asyncio.wait(tasks, timeout=rng.uniform(*seconds))  # all end when the server ends itself
                 died = time.monotonic()
                 await asyncio.to_thread(fate.end)

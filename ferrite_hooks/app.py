@@ -77,7 +77,7 @@ class App:
         self.outlet: Outlet | None = None
         self.web: Web | None = None
         self.ready = False  # loaded, and the journal takes writes
-        self._recovery: Recovery | None = None
+        self._recovery: Recovery
         self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._servers: list[asyncio.Server] = []
         self._stopping = asyncio.Event()
@@ -107,6 +107,7 @@ class App:
         except OSError as error:
             await self._abandon()
             raise StartError(f"{error.filename or 'start'}: {error.strerror or error}") from error
+        self._equip_keeper()
         self.engine.loading = True
         self.engine.refresh()
         for listener, tls in self._sockets:
@@ -179,14 +180,16 @@ class App:
         if not self._sockets:
             raise ListenError("nothing to listen on: port, tls_port and unixsocket are all off")
 
+    def _equip_keeper(self) -> None:
+        engine, path, tell = self.engine, snapshot_path(self.config), self.outlet.replay if self.outlet else _nobody
+        self.keeper = Keeper(engine, self.tick, self.outlet, self.journal, path, self.files)
+        self._recovery = self.keeper.recovery = Recovery(engine, path, self.journal, tell, self.files)
+
     async def _load(self) -> None:
         """Snapshot and journal, in slices, so that PING, INFO and readyz answer meanwhile."""
         engine, outlet = self.engine, self.outlet
         started = time.perf_counter()
-        path = snapshot_path(self.config)
-        keeper = self.keeper = Keeper(engine, self.tick, outlet, self.journal, path, self.files)
-        tell = outlet.replay if outlet else _nobody
-        recovery = keeper.recovery = self._recovery = Recovery(engine, path, self.journal, tell, self.files)
+        keeper, recovery = self.keeper, self._recovery
         await asyncio.to_thread(recovery.open)
         slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
         tell_at = started + LOAD_REPORT_SECONDS
@@ -236,7 +239,7 @@ class App:
     def health(self) -> dict[str, Any]:
         """What /readyz says: `ready` and, when not, why."""
         why = ""
-        if self.engine.loading and self._recovery is not None:
+        if self.engine.loading:
             why = f"loading, {self._recovery.percentage:.0f} % done"
         elif not self.ready:
             why = "stopping" if self._stopping.is_set() else "loading"
