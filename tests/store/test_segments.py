@@ -3,7 +3,9 @@
 import errno
 import os
 import random
+import shutil
 import struct
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +78,39 @@ def test_every_damaged_byte_is_named_and_repair_keeps_what_is_before_it(tmp_path
         journal.append(*three(9))
         journal.close()
         assert opened_and_closed(directory) == [*expected, (len(expected) + 1, *three(9))]
+
+
+def test_any_truncation_or_damage_of_several_segments_gives_a_prefix_or_a_named_error(tmp_path: Path) -> None:
+    """Larger frames, so that sectors come into it; what is read must always be what was written."""
+    rng = random.Random(4)
+    contents = [([[b"SET", b"k%d" % n, rng.randbytes(rng.choice((5, 700))) + bytes(300)]], [], []) for n in range(9)]
+    frames = written(tmp_path / "whole", contents, segment_bytes=2000)
+    paths = sorted((tmp_path / "whole").glob("*.log"))
+    assert len(paths) > 2
+    whole = {path.name: path.read_bytes() for path in paths}
+    last = paths[-1].name
+    cases: list[tuple[str, bytes, str]] = []
+    for name, raw in whole.items():
+        cases += [(name, raw[:size], f"{name} cut at {size}") for size in range(0, len(raw), 29)]
+        for at in range(0, len(raw), 11):
+            damaged = bytearray(raw)
+            damaged[at] = rng.choice([byte for byte in (0, 0xFF, raw[at] ^ 1, rng.randrange(256)) if byte != raw[at]])
+            cases.append((name, bytes(damaged), f"{name} damaged at {at}"))
+    refused = 0
+    directory = tmp_path / "case"
+    for name, raw, what in cases:
+        directory.mkdir()
+        for other, content in whole.items():
+            (directory / other).write_bytes(raw if other == name else content)
+        try:
+            got = opened_and_closed(directory)
+            assert got == frames[: len(got)], what
+            assert name == last or len(got) == len(frames), f"{what}: an end was cut that no crash has torn"
+        except JournalError as error:
+            refused += 1
+            assert name in str(error) or name != last, f"{what}: {error}"
+        shutil.rmtree(directory)
+    assert len(cases) > refused > len(cases) / 2
 
 
 def test_zeros_that_a_power_cut_left_are_cut(tmp_path: Path) -> None:
@@ -153,7 +188,12 @@ def test_a_length_beyond_the_file_reserves_nothing(tmp_path: Path) -> None:
     head = struct.pack("<III", length, crc32(struct.pack("<QI", 1, length)), 0)
     with open(tmp_path / SEGMENT_1, "ab") as file:
         file.write(head + b"short")
-    journal, got = opened(tmp_path)
+    tracemalloc.start()
+    try:
+        journal, got = opened(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
     assert got == []
     assert "its last 17 bytes were cut" in journal.report[0]
     journal.close()
