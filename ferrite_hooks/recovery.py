@@ -158,7 +158,8 @@ class Recovery:
                     f"{snapshot.path} has keys in database {entry.db}, but server.databases is {len(databases)}:"
                     " start with more"
                 )
-            settle(entry.value, settings)
+            if type(entry.value) is not bytes:
+                settle(entry.value, settings)
             databases[entry.db].place(entry.key, entry.value, entry.expire_at)
             self.keys_loaded += 1
             if self.keys_loaded % _KEYS_PER_STEP == 0:

@@ -73,8 +73,8 @@ _pack = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
 _unpack = partial(msgpack.unpackb, strict_map_key=False, unicode_errors="surrogatepass")
 
 
-def encode_frame(number: int, commands: Any, changes: Any, notes: Any) -> bytes:
-    """One frame's bytes. Raises ValueError beyond 4 GiB or 64-bit integers, TypeError for no plain value."""
+def encode_frame(number: int, commands: Any, changes: Any, notes: Any) -> tuple[bytes, bytes]:
+    """One frame's head and payload. Raises ValueError beyond 4 GiB or 64-bit integers, TypeError for no plain value."""
     try:
         payload: bytes = _pack((commands, changes, notes))
     except OverflowError as e:
@@ -82,7 +82,7 @@ def encode_frame(number: int, commands: Any, changes: Any, notes: Any) -> bytes:
     length = len(payload)
     if length > MAX_PAYLOAD:
         raise ValueError(f"a frame of {length} bytes is too large")
-    return _FRAME.pack(length, crc32(_HEAD_CHECK.pack(number, length)), crc32(payload)) + payload
+    return _FRAME.pack(length, crc32(_HEAD_CHECK.pack(number, length)), crc32(payload)), payload
 
 
 def encode_segment_header(header: SegmentHeader) -> bytes:

@@ -31,6 +31,7 @@ __all__ = ["DirectoryLocked", "Frame", "Journal", "JournalDamaged", "JournalErro
 log = logging.getLogger(__name__)
 
 Fsync = Literal["always", "everysec", "no"]
+_ONE_WRITE = 1 << 17  # bytes: copying more costs more than a second write
 _NOT_READY = "the journal takes appends only between its first whole replay and its close"
 
 
@@ -188,20 +189,25 @@ class Journal:
         if self.durable_frame > self._said_durable:
             notes = [*notes, [SYNCED, self.durable_frame]]
         try:
-            data = encode_frame(number, commands, changes, notes)
+            head, payload = encode_frame(number, commands, changes, notes)
         except ValueError as e:
             raise JournalError(f"the journal cannot keep this append: {e}") from e
+        size = len(head) + len(payload)
         try:
-            write_all(self._files, self._fd, data)
+            if size < _ONE_WRITE:
+                write_all(self._files, self._fd, head + payload)
+            else:
+                write_all(self._files, self._fd, head)
+                write_all(self._files, self._fd, payload)
         except OSError as e:
             raise self._take_back(e) from e
         self.failed = ""
         self._said_durable = self.durable_frame
         self.last_frame = number
         self.appends += 1
-        self._size += len(data)
-        self.size += len(data)
-        self.appended_bytes += len(data)
+        self._size += size
+        self.size += size
+        self.appended_bytes += size
         if not self._dirty_since:
             self._dirty_since = time.monotonic()
         if self.fsync == "always":
