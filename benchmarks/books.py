@@ -122,6 +122,8 @@ class Books:
                 wrong.append(f"{attempt.key}={number} was refused and delivered")
             elif attempt.state == LOST and max(generations) > attempt.generation:
                 wrong.append(f"{attempt.key}={number} is lost, but its event was sent after the restart")
+            elif attempt.state == LOST and not self.may_lose:
+                wrong.append(f"{attempt.key}={number} is lost, but its event was sent: before it was durable")
         for key, numbers in self.first.items():
             wrong += [
                 f"{key}: {earlier} came before {later}" for earlier, later in pairwise(numbers) if earlier > later
@@ -133,10 +135,12 @@ class Books:
         return sum(attempt.state in states for attempt in self.attempts)
 
     def summary(self) -> str:
+        lost = "no answer"
+        if self.may_lose:
+            lost = f"those acknowledged at most {self.longest_loss:.3f} s before the crash"
         twice = sum(times > 1 for times in self.arrived.values())
         return (
             f"{len(self.attempts)} writes tried: {self.count(STANDS, ACKNOWLEDGED)} stand, {self.count(REFUSED)} were"
-            f" refused, {self.count(LOST)} lost (those acknowledged at most {self.longest_loss:.3f} s before the"
-            f" crash)\n{self.requests} requests, {self.failed} of them failed on purpose;"
-            f" {len(self.arrived)} events accepted, {twice} of them more than once"
+            f" refused, {self.count(LOST)} are lost ({lost})\n{self.requests} requests, {self.failed} of them failed"
+            f" on purpose; {len(self.arrived)} events accepted, {twice} of them more than once"
         )

@@ -74,6 +74,7 @@ def test_kept_promises_are_not_reproached() -> None:
         ("disorder", "a: 2 came before 1"),
         ("two ids", "1 has ids"),
         ("ghost", "a=3 is lost, but its event was sent after the restart"),
+        ("too early", "a=3 is lost, but its event was sent: before it was durable"),
         ("refused event", "a=3 was refused and delivered"),
     ],
 )
@@ -94,6 +95,8 @@ def test_each_broken_promise_is_seen(story: str, reproach: str) -> None:
         told(books, "c", group=7)
         found |= {"b": 4, "c": 0}
         books.may_lose = 5.0
+    if story == "too early":
+        deliver(books, "a", 3)
     books.crashed()
     books.restarted(11.0, found)
     if story in ("ghost", "refused event"):
