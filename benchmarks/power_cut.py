@@ -129,7 +129,7 @@ def run(
         rare = ("--set", "journal.segment_bytes=524288", "--set", "journal.compact_min_bytes=2097152")
         fate = PowerCut(scratch, fsync, seed, rare)
         longest, save_pause = longest or 2.5, 4.0
-    books = asyncio.run(live(fate, rounds=rounds, seconds=(0.05, longest), seed=seed, may_lose=MAY_LOSE[fsync],
+    books = asyncio.run(live(fate, rounds=rounds, seconds=(longest / 5, longest), seed=seed, may_lose=MAY_LOSE[fsync],
                              save_pause=save_pause, progress=progress))  # fmt: skip
     shutil.rmtree(scratch)
     return books, fate.ends
