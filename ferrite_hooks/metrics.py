@@ -130,9 +130,12 @@ class WebhookCollector(Collector):
         self,
         samples: Callable[[], Iterable[WebhookSample]],
         history_lost: Callable[[], int] = lambda: 0,
+        senders: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
+        """`senders`: how many sender processes there are, and how often one was started again."""
         self._samples = samples
         self._history_lost = history_lost
+        self._senders = senders
 
     def collect(self) -> Iterator[Metric]:
         samples = list(self._samples())
@@ -158,3 +161,12 @@ class WebhookCollector(Collector):
         )
         lost.add_metric((), self._history_lost())
         yield lost
+        running, restarts = self._senders()
+        processes = GaugeMetricFamily("ferrite_webhook_sender_processes", "Processes that send requests.")
+        processes.add_metric((), running)
+        yield processes
+        again = CounterMetricFamily(
+            "ferrite_webhook_sender_restarts", "Sender processes that ended by themselves and were started again."
+        )
+        again.add_metric((), restarts)
+        yield again

@@ -423,7 +423,7 @@ class Manager:
         if not self.desk.may_post(delivery.tests):
             raise Refusal("too many requests are under way, try again later")
         delivery.tests += 1
-        self.desk.post(delivery.request(parcel, now), answered)
+        self.desk.post(delivery.errand(parcel, now), answered)
 
     # -- numbers -----------------------------------------------------------------------------------------------
 
