@@ -37,6 +37,7 @@ from ferrite_hooks.webhooks.registry import from_plain, to_plain
 
 POST, HOOK, FORGET, TERMS, CLOSE = range(5)
 
+PATIENCE = 0.001  # seconds that an outcome waits for others
 _STAGES = {stage.value: stage for stage in Stage}
 
 pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
@@ -79,7 +80,9 @@ class Sending(asyncio.Protocol):
         self._courier = Courier(Terms())
         self._hooks: dict[int, Webhook] = {}  # by serial
         self._unpacker = unpacker()
-        self._outcomes: list[Any] = []  # of this turn
+        self._under_way = 0  # errands
+        self._outcomes: list[Any] = []  # not yet told
+        self._hurry: asyncio.TimerHandle | None = None  # when they have to be
         self._tasks: set[asyncio.Task[None]] = set()
         self._obey: dict[int, Callable[..., None]] = {
             POST: self._post, HOOK: self._hook, FORGET: self._hooks.clear, TERMS: self._terms, CLOSE: self._close,
@@ -102,6 +105,7 @@ class Sending(asyncio.Protocol):
 
     def _post(self, id: int, serial: int, attempt: int, now: int, events: Any) -> None:
         changes = [(Change._make(change), coalesced) for change, coalesced in events]
+        self._under_way += 1
         self._start(self._carry(id, Errand(self._hooks[serial], attempt, now, changes)))
 
     def _hook(self, plain: dict[str, Any]) -> None:
@@ -133,12 +137,21 @@ class Sending(asyncio.Protocol):
         task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, id: int, errand: Errand) -> None:
-        stage, *rest = await self._courier.carry(errand)
-        if not self._outcomes:
-            self._loop.call_soon(self._flush)
-        self._outcomes.append((id, stage.value, *rest))
+        stage, status, latency_ms, error, body, retry_after, delivery = await self._courier.carry(errand)
+        self._under_way -= 1
+        outcomes = self._outcomes
+        outcomes.append((id, stage.value, status, latency_ms, error, body, retry_after, delivery))
+        if len(outcomes) >= self._under_way:
+            self._flush()
+        elif self._hurry is None:
+            self._hurry = self._loop.call_later(PATIENCE, self._flush)
 
     def _flush(self) -> None:
+        """Tells what has come out: at once when that is as much as there is still to do, else a moment later, so that
+        neither end is woken for every single one."""
+        if self._hurry is not None:
+            self._hurry.cancel()
+            self._hurry = None
         outcomes, self._outcomes = self._outcomes, []
         if outcomes:
             self._transport.write(pack(outcomes))
