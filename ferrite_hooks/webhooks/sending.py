@@ -80,10 +80,9 @@ class Sending(asyncio.Protocol):
         self._courier = Courier(Terms())
         self._hooks: dict[int, Webhook] = {}  # by serial
         self._unpacker = unpacker()
-        self._under_way = 0  # errands
         self._outcomes: list[Any] = []  # not yet told
         self._hurry: asyncio.TimerHandle | None = None  # when they have to be
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}  # by errand id
         self._obey: dict[int, Callable[..., None]] = {
             POST: self._post, HOOK: self._hook, FORGET: self._hooks.clear, TERMS: self._terms, CLOSE: self._close,
         }  # fmt: skip
@@ -105,8 +104,8 @@ class Sending(asyncio.Protocol):
 
     def _post(self, id: int, serial: int, attempt: int, now: int, events: Any) -> None:
         changes = [(Change._make(change), coalesced) for change, coalesced in events]
-        self._under_way += 1
-        self._start(self._carry(id, Errand(self._hooks[serial], attempt, now, changes)))
+        errand = Errand(self._hooks[serial], attempt, now, changes)
+        self._tasks[id] = self._loop.create_task(self._carry(id, errand))
 
     def _hook(self, plain: dict[str, Any]) -> None:
         webhook = from_plain(plain)
@@ -119,29 +118,23 @@ class Sending(asyncio.Protocol):
         self._courier.change(terms._replace(rules=rules, tls=Tls._make(terms.tls)))
 
     def _close(self, grace_ms: int) -> None:
-        self._start(self._end(grace_ms / 1000))
+        self._ending = self._loop.create_task(self._end(grace_ms / 1000))
 
     async def _end(self, grace_seconds: float) -> None:
         await self._courier.close(grace_seconds)
-        others = self._tasks - {asyncio.current_task()}
-        if others:
-            await asyncio.wait(others)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
         self._flush()
         self._transport.close()  # once what was written is away
 
     # -- what is done ------------------------------------------------------------------------------------------
 
-    def _start(self, work: Any) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _carry(self, id: int, errand: Errand) -> None:
         stage, status, latency_ms, error, body, retry_after, delivery = await self._courier.carry(errand)
-        self._under_way -= 1
+        del self._tasks[id]
         outcomes = self._outcomes
         outcomes.append((id, stage.value, status, latency_ms, error, body, retry_after, delivery))
-        if len(outcomes) >= self._under_way:
+        if len(outcomes) >= len(self._tasks):
             self._flush()
         elif self._hurry is None:
             self._hurry = self._loop.call_later(PATIENCE, self._flush)
