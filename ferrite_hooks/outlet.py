@@ -100,7 +100,19 @@ class Outlet:
         self._tick.accept = self.manager.accept
         position = self.manager.start()
         attach(self._engine, self.manager)
+        listen = self.manager.on_change
+
+        def changed() -> None:
+            listen()
+            self._prepare()
+
+        self.manager.on_change = changed
+        self._prepare()
         return position
+
+    def _prepare(self) -> None:
+        if len(self.manager.registry):
+            self._postman.prepare()
 
     async def stop(self, grace_seconds: float) -> None:
         """Sends nothing new and waits for requests in flight; their outcomes reach the journal."""

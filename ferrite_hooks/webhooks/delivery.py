@@ -222,42 +222,30 @@ class Delivery:
         """Acts on the outcome of a parcel in flight."""
         if self._closed:
             return
-        outside = self.desk.outside
-        now = outside.clock.tick()
+        now = self.desk.outside.clock.tick()
         self.counters.duration.observe(outcome.latency_ms / 1000)
-        settings = self.desk.settings
-        decision = decide(
-            outcome, parcel.spent, self.webhook, now, outside.random(), settings.backoff_multiplier, settings.jitter
-        )
-        status, next_at = _STATUS[type(decision)], decision.at if isinstance(decision, RetryAt) else 0
-        error = "" if outcome.delivered else describe(outcome)
-        outside.attempt(
+        if outcome.delivered:
+            self._attempt(parcel, outcome, "delivered", "", now, 0)
+            self._delivered(parcel, now)
+        else:
+            self._undelivered(parcel, outcome, now)
+        self.desk.wake(self)
+
+    def _attempt(
+        self, parcel: Parcel, outcome: Outcome, status: str, error: str, now: int, next_at: int
+    ) -> None:
+        """A row for the history."""
+        self.desk.outside.attempt(
             self.webhook.serial, outcome.delivery, parcel.positions, parcel.events[0].change.key, parcel.attempt,
             status, outcome.status, outcome.latency_ms, error, outcome.body, now, next_at,
         )  # fmt: skip
-        if isinstance(decision, Ack):
-            self._delivered(parcel, now)
-        else:
-            before = self.circuit
-            self.circuit = (
-                replace(before, probing=False) if outcome.stage is Stage.RENDER
-                else breaker.failed(before, self.webhook, now, parcel.probe, settings.circuit_failures)
-            )  # fmt: skip
-            self._failed(parcel, outcome, decision, now)
-            if self.circuit.open and (parcel.probe or not before.open):
-                self.desk.note(*self.failing_note(now))
-            if self.circuit.open and not before.open:
-                log.warning("webhook %s: circuit opened: %s", self.webhook.name, describe(outcome))
-                self.tell("webhook.circuit.opened", self, {"failures": self.circuit.failures})
-        self.desk.wake(self)
 
     def _delivered(self, parcel: Parcel, now: int) -> None:
-        counters = self.counters
+        counters, events = self.counters, parcel.events
         counters.succeeded += 1
-        counters.delivered += len(parcel.events)
+        counters.delivered += len(events)
         counters.last_delivery = now
-        for event in parcel.events:
-            counters.end_to_end.observe((now - event.change.at) / 1000)
+        counters.end_to_end.observe_all([(now - event.change.at) / 1000 for event in events])
         self.desk.ack(self.webhook.serial, parcel.positions)
         self._leave(parcel)
         if self.circuit is not CLOSED:
@@ -265,6 +253,26 @@ class Delivery:
             if was_open:
                 log.info("webhook %s: circuit closed", self.webhook.name)
                 self.tell("webhook.circuit.closed", self, {})
+
+    def _undelivered(self, parcel: Parcel, outcome: Outcome, now: int) -> None:
+        desk, settings, before = self.desk, self.desk.settings, self.circuit
+        decision = decide(
+            outcome, parcel.spent, self.webhook, now, desk.outside.random(), settings.backoff_multiplier,
+            settings.jitter,
+        )  # fmt: skip
+        assert not isinstance(decision, Ack)
+        status, next_at = ("retrying", decision.at) if isinstance(decision, RetryAt) else ("dead", 0)
+        self._attempt(parcel, outcome, status, describe(outcome), now, next_at)
+        self.circuit = (
+            replace(before, probing=False) if outcome.stage is Stage.RENDER
+            else breaker.failed(before, self.webhook, now, parcel.probe, settings.circuit_failures)
+        )  # fmt: skip
+        self._failed(parcel, outcome, decision, now)
+        if self.circuit.open and (parcel.probe or not before.open):
+            desk.note(*self.failing_note(now))
+        if self.circuit.open and not before.open:
+            log.warning("webhook %s: circuit opened: %s", self.webhook.name, describe(outcome))
+            self.tell("webhook.circuit.opened", self, {"failures": self.circuit.failures})
 
     def _failed(self, parcel: Parcel, outcome: Outcome, decision: Dead | RetryAt, now: int) -> None:
         self.counters.failed += 1
@@ -355,6 +363,3 @@ class Delivery:
         """How long the oldest pending event has waited; 0 if none does."""
         oldest = self.queue.lanes.oldest
         return max(0, now - oldest.change.at) if oldest is not None else 0
-
-
-_STATUS: dict[type, str] = {Ack: "delivered", RetryAt: "retrying", Dead: "dead"}

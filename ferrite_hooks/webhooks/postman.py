@@ -1,7 +1,7 @@
 """Brings errands to those who send them: sender processes, or the command loop itself.
 
-The desk decides what goes when; here is only the way out, as the desk's `post`. Processes start with the first
-errand, in the background; until one says that it is there, and where there are none (`processes` = 0), the loop
+The desk decides what goes when; here is only the way out, as the desk's `post`. Processes start in the background as
+soon as there is a webhook; until one says that it is there, and where there are none (`processes` = 0), the loop
 sends. Each process gets what has come together in a turn as one message. A socket that is full is not written
 to: errands wait as they are, and of those there are never more than requests may be in flight.
 
@@ -105,11 +105,14 @@ class Postman:
         if self.ready:
             self._choose(errand.webhook.serial).take(Flight(errand, done))
             return
-        if len(self._keepers) < self._wanted:
-            self._keepers = [self.loop.create_task(self._keep()) for _ in range(self._wanted)]
         task = self.loop.create_task(self._carry(errand, done))
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
+
+    def prepare(self) -> None:
+        """There will be errands: starts the processes, in the background."""
+        if len(self._keepers) < self._wanted and not self.closing.is_set():
+            self._keepers = [self.loop.create_task(self._keep()) for _ in range(self._wanted)]
 
     def change(self, terms: Terms) -> None:
         """Other terms for what is posted from now on."""
