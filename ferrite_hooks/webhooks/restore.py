@@ -14,12 +14,13 @@ from typing import Any
 
 from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
 from ferrite_hooks.webhooks.conditions import conditions_hold
+from ferrite_hooks.webhooks.definition import from_plain
 from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery
 from ferrite_hooks.webhooks.desk import Note
 from ferrite_hooks.webhooks.lanes import Parcel, Pending
 from ferrite_hooks.webhooks.model import Change, Webhook
 from ferrite_hooks.webhooks.payload import without_bulk
-from ferrite_hooks.webhooks.registry import Registry, from_plain
+from ferrite_hooks.webhooks.registry import Registry
 
 log = logging.getLogger(__name__)
 

@@ -31,9 +31,9 @@ import msgpack
 
 from ferrite_hooks import log
 from ferrite_hooks.webhooks.courier import Courier, Terms
+from ferrite_hooks.webhooks.definition import from_plain, to_plain
 from ferrite_hooks.webhooks.guard import Rules
 from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Stage, Tls, Webhook
-from ferrite_hooks.webhooks.registry import from_plain, to_plain
 
 POST, HOOK, FORGET, TERMS, CLOSE = range(5)
 
