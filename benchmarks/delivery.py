@@ -1,7 +1,7 @@
 """Webhooks under load: how many events arrive per second, how soon, and what it costs the commands.
 
 The comparison is today's practice (practice.py): redis-server with keyspace notifications and a worker, both on
-the core that our processes have. Load and receiver are on the other.
+the core that our one process has. Load and receiver are on the other.
 """
 
 from __future__ import annotations
