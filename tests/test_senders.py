@@ -25,9 +25,11 @@ class Site:
     def __init__(self, directory: Path, receiver: Receiver) -> None:
         self.receiver = receiver
         self.server = ServerProcess(directory, "--set", "webhooks.delivery.sender_processes=2")
+        self.client = redis.asyncio.Redis()
 
     async def start(self) -> None:
         await asyncio.to_thread(self.server.start)
+        await self.client.aclose()
         self.client = redis.asyncio.Redis(port=self.server.port, protocol=3, decode_responses=True)
 
     async def __call__(self, *words: str | int) -> Any:

@@ -65,7 +65,8 @@ class Sender:
             socket_factory=_noting(socket_factory(rules)),
         )
         self._closing = False
-        self._deadlines: set[asyncio.Timeout] = set()  # of the requests on their way
+        self._answers: set[_Answer] = set()  # of the requests on their way
+        self._loop = asyncio.get_running_loop()
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -93,9 +94,8 @@ class Sender:
                 await self._idle.wait()
         except TimeoutError:
             pass
-        for deadline in self._deadlines:
-            if not deadline.expired():
-                deadline.reschedule(0)
+        for answer in self._answers:
+            answer.expire()
         await self._idle.wait()
         await self._connector.close()
         await self._resolver.close()
@@ -103,17 +103,27 @@ class Sender:
     async def _post(self, request: Request) -> Outcome:
         if self._closing:
             return _failed(Stage.SEND, 0.0, _CLOSED)
-        answer = _Answer()
+        task = asyncio.current_task()
+        assert task is not None
+        answer = _Answer(task)
         started = perf_counter()
         try:
             route = self._route(request)
-            async with asyncio.timeout(request.timeout_ms / 1000) as deadline:
-                self._deadlines.add(deadline)
-                try:
-                    while not await self._exchange(route, request, answer):
-                        answer = _Answer(answer.tries + 1)
-                finally:
-                    self._deadlines.discard(deadline)
+            # What asyncio.timeout() does, for a third of its price.
+            timer = self._loop.call_later(request.timeout_ms / 1000, answer.expire)
+            self._answers.add(answer)
+            try:
+                while not await self._exchange(route, request, answer):
+                    pass
+            except asyncio.CancelledError:
+                if not answer.expired or answer.task.cancelling() > 1:
+                    raise
+                raise TimeoutError from None
+            finally:
+                timer.cancel()
+                self._answers.discard(answer)
+                if answer.expired:
+                    answer.task.uncancel()
         except Exception as error:
             if not answer.status:
                 closed = self._closing and isinstance(error, TimeoutError)
@@ -150,6 +160,7 @@ class Sender:
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if answer.status or answer.connected or answer.tries == MAX_TRIES:
                 raise
+            answer.tries += 1
             return False
         return True
 
@@ -233,16 +244,23 @@ class _TlsFiles(Exception):
 
 
 class _Answer:
-    """What has arrived so far of one answer."""
+    """What has arrived so far of one answer, and the task that waits for it."""
 
-    __slots__ = ("body", "connected", "retry_after", "status", "tries")
+    __slots__ = ("body", "connected", "expired", "retry_after", "status", "task", "tries")
 
-    def __init__(self, tries: int = 1) -> None:
-        self.tries = tries
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.expired = False  # no time is left
+        self.tries = 1
         self.status = 0
         self.retry_after = ""
         self.body = bytearray()
         self.connected = False  # whether a connection was made for it: it has not served before
+
+    def expire(self) -> None:
+        if not self.expired:
+            self.expired = True
+            self.task.cancel()
 
 
 # The answer that the running task, or one that connects on its behalf, is about. aiohttp's own tracing tells the
