@@ -1,10 +1,11 @@
 """Does every acknowledged change arrive, once its webhook matched, in order per key, though everything fails?
 
 Clients write counters to their own keys while the receiver fails a part of the requests and the server is killed
-with `kill -9` and started again. Then the books are compared: for every key each acknowledged value must have been
-delivered, first deliveries in the order of the writes, and one event must always carry one id.
+with `kill -9` and started again, or one of its sender processes is, and comes back by itself. Then the books are
+compared: for every key each acknowledged value must have been delivered, first deliveries in the order of the writes,
+and one event must always carry one id.
 
-    python -m benchmarks.survival --changes 100000 --keys 1000 --clients 8 --fail-rate 0.2 --kills 10
+    python -m benchmarks.survival --changes 100000 --keys 1000 --clients 8 --fail-rate 0.2 --kills 10 --sender-kills 10
     python -m benchmarks.survival --rounds 300
 
 The second form is about the moments: in each of many short rounds the journal changes segments and is compacted while
@@ -16,7 +17,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -124,15 +127,16 @@ async def write(server: ServerProcess, books: Ledger, keys: list[str], changes: 
 
 
 async def survive(
-    directory: Path, *, changes: int, keys: int, clients: int, fail_rate: float, kills: int, batch: bool = False,
-    pipeline: int = 4, patience: float = 300, options: tuple[str, ...] = (), seed: int = 1,
+    directory: Path, *, changes: int, keys: int, clients: int, fail_rate: float, kills: int, sender_kills: int = 0,
+    batch: bool = False, pipeline: int = 4, patience: float = 300, options: tuple[str, ...] = (), seed: int = 1,
 ) -> Ledger:  # fmt: skip
     """Runs the whole story. Raises TimeoutError when what was acknowledged has not arrived after `patience` seconds."""
     books = Ledger()
     async with Receiver(seed=seed) as receiver:
         receiver.fail_rate = fail_rate
         receiver.on_answer = lambda received, reply: books.record(received.body, reply.status >= 300)
-        server = ServerProcess(directory, *OPTIONS, *options)
+        senders = ("--set", f"webhooks.delivery.sender_processes={2 if sender_kills else -1}")
+        server = ServerProcess(directory, *OPTIONS, *senders, *options)
         await asyncio.to_thread(server.start)
         try:
             admin = redis.asyncio.Redis(port=server.port)
@@ -147,12 +151,18 @@ async def survive(
                 asyncio.create_task(write(server, books, names[i::clients], changes // clients, pipeline))
                 for i in range(clients)
             ]
-            for _ in range(kills):
-                goal = books.requests + random.Random(seed).randint(changes // (4 * kills), changes // (2 * kills))
+            victims = ["server"] * kills + ["sender"] * sender_kills
+            dice = random.Random(seed)
+            dice.shuffle(victims)
+            for victim in victims:
+                goal = books.requests + dice.randint(changes // (4 * len(victims)), changes // (2 * len(victims)))
                 while books.requests < goal and not all(w.done() for w in writers):
                     await asyncio.sleep(0.005)
-                await asyncio.to_thread(server.kill)
-                await asyncio.to_thread(server.start)
+                if victim == "server":
+                    await asyncio.to_thread(server.kill)
+                    await asyncio.to_thread(server.start)
+                else:
+                    await kill_sender(server, dice)
             await asyncio.gather(*writers)
             deadline = time.monotonic() + patience
             while books.missing():
@@ -163,6 +173,15 @@ async def survive(
             if server.process is not None and server.process.poll() is None:
                 await asyncio.to_thread(server.stop)
     return books
+
+
+async def kill_sender(server: ServerProcess, dice: random.Random) -> None:
+    """One of the processes that send; there may be none for a moment after the last one was killed."""
+    deadline = time.monotonic() + 30
+    while not (senders := server.senders()):
+        assert time.monotonic() < deadline, server.log()
+        await asyncio.sleep(0.01)
+    os.kill(dice.choice(senders), signal.SIGKILL)
 
 
 class Kill:
@@ -212,6 +231,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--fail-rate", type=float, default=0.2)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--sender-kills", type=int, default=0)
     parser.add_argument("--batch", action="store_true")
     parser.add_argument("--compact", action="store_true", help="compact the journal every second")
     parser.add_argument("--fsync", default="everysec")
@@ -223,14 +243,15 @@ def main() -> int:
         started = time.monotonic()
         books = asyncio.run(survive(
             Path(scratch) / "data", changes=args.changes, keys=args.keys, clients=args.clients,
-            fail_rate=args.fail_rate, kills=args.kills, batch=args.batch, seed=args.seed,
-            options=("--fsync", args.fsync, *(COMPACTING if args.compact else ())),
+            fail_rate=args.fail_rate, kills=args.kills, sender_kills=args.sender_kills, batch=args.batch,
+            seed=args.seed, options=("--fsync", args.fsync, *(COMPACTING if args.compact else ())),
         ))  # fmt: skip
         seconds = time.monotonic() - started
     wrong = books.check()
     acknowledged = sum(books.acknowledged.values())
     arrived = sum(map(len, books.arrived.values()))
-    print(f"{acknowledged} changes acknowledged, {len(books.acknowledged)} keys, {args.kills} kills, {seconds:.1f} s")
+    print(f"{acknowledged} changes acknowledged, {len(books.acknowledged)} keys, {args.kills} kills, "
+          f"{args.sender_kills} of senders, {seconds:.1f} s")  # fmt: skip
     print(f"{books.requests} requests, {books.failed} of them failed on purpose; {arrived} events accepted, "
           f"{arrived - sum(len(set(v)) for v in books.arrived.values())} of them twice")  # fmt: skip
     print("\n".join(wrong) if wrong else "every acknowledged change was delivered, in order per key, with one id")

@@ -364,6 +364,13 @@ class Delivery:
     jitter: float = _key(0.2, "Random part of each delay, 0.2 = ±20 %", live=True, low=0, high=1)
     concurrency: int = _key(16, "Requests in flight of one webhook", live=True, low=1, high=1000)
     max_connections: int = _key(512, "Requests in flight of all webhooks", low=1)
+    sender_processes: int = _key(
+        -1,
+        "Processes that send requests, so that commands need not wait for it: 0 = none, -1 = one less than there are"
+        " cores, from 1 to 4",
+        low=-1,
+        high=64,
+    )
     circuit_failures: int = _key(5, "Failures in a row that open a webhook's circuit", live=True, low=1)
     disable_after_ms: int = _key(
         5 * DAY_MS, "A webhook that has only failed for this long is disabled, 0 = never", live=True, **_MS

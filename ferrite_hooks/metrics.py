@@ -30,6 +30,12 @@ class Histogram:
         self.buckets[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def observe_all(self, values: list[float]) -> None:
+        bounds, buckets = self.bounds, self.buckets
+        for value in values:
+            buckets[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
+
     @property
     def count(self) -> int:
         return sum(self.buckets)
@@ -135,9 +141,12 @@ class WebhookCollector(Collector):
         self,
         samples: Callable[[], Iterable[WebhookSample]],
         history_lost: Callable[[], int] = lambda: 0,
+        senders: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
+        """`senders`: how many sender processes there are, and how often one was started again."""
         self._samples = samples
         self._history_lost = history_lost
+        self._senders = senders
 
     def collect(self) -> Iterator[Metric]:
         samples = list(self._samples())
@@ -163,3 +172,12 @@ class WebhookCollector(Collector):
         )
         lost.add_metric((), self._history_lost())
         yield lost
+        running, restarts = self._senders()
+        processes = GaugeMetricFamily("ferrite_webhook_sender_processes", "Processes that send requests.")
+        processes.add_metric((), running)
+        yield processes
+        again = CounterMetricFamily(
+            "ferrite_webhook_sender_restarts", "Sender processes that ended by themselves and were started again."
+        )
+        again.add_metric((), restarts)
+        yield again

@@ -1,7 +1,7 @@
 """Webhooks as a running server has them: the delivery library tied to the engine, the tick, the network and
 the disk.
 
-    engine --changes--> tick --journal, then--> manager.accept --> Sender.post --> outcome --> notes --> tick
+    engine --changes--> tick --journal, then--> manager.accept --> Postman.post --> outcome --> notes --> tick
     --> journal
 
 Made before the journal is read (`replay` restores it frame by frame), started after.
@@ -10,7 +10,6 @@ Made before the journal is read (`replay` restores it frame by frame), started a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,19 +25,21 @@ from ferrite_hooks.engine.webhooks import attach, seams
 from ferrite_hooks.metrics import WebhookCollector
 from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store.journal import Journal
-from ferrite_hooks.webhooks.desk import Settings, posting
+from ferrite_hooks.webhooks.courier import Terms
+from ferrite_hooks.webhooks.desk import Settings
 from ferrite_hooks.webhooks.guard import Rules, check_url
 from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.manager import Manager
-from ferrite_hooks.webhooks.model import Backoff, Outcome, Overflow, Request, Tls, Webhook
+from ferrite_hooks.webhooks.model import Backoff, Overflow, Tls, Webhook
 from ferrite_hooks.webhooks.options import Limits
 from ferrite_hooks.webhooks.payload import event_id
-from ferrite_hooks.webhooks.send import Sender, load_tls
-
-log = logging.getLogger("ferrite_hooks.webhooks")
+from ferrite_hooks.webhooks.postman import Postman, processes_for
+from ferrite_hooks.webhooks.send import load_tls
 
 # kept over a restart even when [webhooks.queue] persistence is off
 _LASTING = {"hook", "serial", "counters"}
+OWN_EVENTS_PER_TURN = 64  # where the loop sends itself
+EVENTS_PER_TURN = 512  # where it only hands over
 
 
 class Outlet:
@@ -48,8 +49,10 @@ class Outlet:
         self._engine = engine
         self._tick = tick
         self._config = config.webhooks
-        self._sender: Sender | None = None
-        self._stopping = False
+        self._postman = Postman(
+            tick.loop, _terms(config.webhooks, ""), processes_for(config.webhooks.delivery.sender_processes),
+            (config.server.loglevel, config.server.logformat),
+        )  # fmt: skip
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")  # of spilled events
         self.journal: Journal | None = None
         self.history: History | None = None
@@ -57,7 +60,7 @@ class Outlet:
             self._history_path: Path | None = Path(config.server.dir) / "history.sqlite"
         else:
             self._history_path = None
-        self._seams = seams(engine, post=posting(self._post), notes=tick.note, soon=tick.loop.call_soon)
+        self._seams = seams(engine, post=self._postman.post, notes=tick.note, soon=tick.loop.call_soon)
         self.manager = Manager(
             self._seams,
             _settings(config.webhooks),
@@ -99,17 +102,27 @@ class Outlet:
             )
             self.manager.history = self.history
             self._seams.attempt = self.history.add
+        self._postman.change(_terms(self._config, self._seams.journal_id))
         self._tick.accept = self.manager.accept
         position = self.manager.start(first_frame)
         attach(self._engine, self.manager)
+        listen = self.manager.on_change
+
+        def changed() -> None:
+            listen()
+            self._prepare()
+
+        self.manager.on_change = changed
+        self._prepare()
         return position
+
+    def _prepare(self) -> None:
+        if len(self.manager.registry):
+            self._postman.prepare()
 
     async def stop(self, grace_seconds: float) -> None:
         """Sends nothing new and waits for requests in flight; their outcomes reach the journal."""
-        self._stopping = True
-        if self._sender is not None:
-            sender, self._sender = self._sender, None
-            await sender.close(grace_seconds)
+        await self._postman.close(grace_seconds)
         await asyncio.sleep(0)
         self.manager.desk.flush()
         self._reader.shutdown(wait=False, cancel_futures=True)
@@ -120,7 +133,7 @@ class Outlet:
 
     def reconfigure(self, config: Config) -> None:
         """CONFIG SET or SIGHUP has changed [webhooks]."""
-        before, self._config = self._config, config.webhooks
+        self._config = config.webhooks
         self.manager.desk.settings = _settings(self._config)
         self.manager.limits = self._limits(config)
         self.manager.defaults = _defaults(self._config)
@@ -128,34 +141,21 @@ class Outlet:
         if self.history is not None:
             self.history.max_rows = self._config.queue.history_rows
             self.history.max_age_ms = self._config.queue.history_ms
-        if self._sender is not None:
-            self._sender.max_response_bytes = self._config.delivery.max_response_bytes
-        if before.security != self._config.security and self._sender is not None:
-            old, self._sender = self._sender, None  # the next request makes a new one, by the new rules
-            self._tick.loop.create_task(old.close(self._config.delivery.shutdown_ms / 1000))
+        self._postman.change(_terms(self._config, self._seams.journal_id))
 
     def collector(self) -> WebhookCollector:
         """The webhooks' metrics."""
-        return WebhookCollector(self.manager.samples, lambda: self.history.lost if self.history is not None else 0)
+        return WebhookCollector(
+            self.manager.samples,
+            lambda: self.history.lost if self.history is not None else 0,
+            lambda: (len(self._postman.ready), self._postman.restarts),
+        )
 
     def banner(self) -> str:
         total, pending = len(self.manager.registry), self.manager.desk.pending
         return f"webhooks: {total}, pending events: {pending}"
 
     # -- seams -----------------------------------------------------------------------------------------------
-
-    async def _post(self, request: Request) -> Outcome:
-        if self._stopping:
-            await asyncio.get_running_loop().create_future()  # after the last turn: the event stays pending
-        if self._sender is None:
-            delivery = self._config.delivery
-            self._sender = Sender(
-                _rules(self._config),
-                _tls(self._config),
-                max_connections=delivery.max_connections,
-                max_response_bytes=delivery.max_response_bytes,
-            )
-        return await self._sender.post(request)
 
     def _aside(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Runs a job, which raises nothing, in a thread; one at a time."""
@@ -189,12 +189,25 @@ def _settings(config: WebhooksConfig) -> Settings:
         memory_events=config.queue.memory_events,
         max_connections=config.delivery.max_connections,
         max_dead=config.queue.max_dead,
+        events_per_turn=EVENTS_PER_TURN if processes_for(config.delivery.sender_processes) else OWN_EVENTS_PER_TURN,
         disable_after_ms=config.delivery.disable_after_ms,
         backoff_multiplier=config.delivery.backoff_multiplier,
         jitter=config.delivery.jitter,
         circuit_failures=config.delivery.circuit_failures,
         max_value_bytes=config.max_value_bytes,
+    )
+
+
+def _terms(config: WebhooksConfig, journal_id: str) -> Terms:
+    delivery = config.delivery
+    return Terms(
+        journal_id=journal_id,
+        rules=_rules(config),
         tls=_tls(config),
+        max_connections=delivery.max_connections,
+        max_response_bytes=delivery.max_response_bytes,
+        max_value_bytes=config.max_value_bytes,
+        grace_ms=delivery.shutdown_ms,
     )
 
 

@@ -22,12 +22,13 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """`ferrite-hooks` on free ports; its data stays in `directory` over `kill` and `start`."""
+    """`ferrite-hooks` on free ports; its data stays in `directory` over `kill` and `start`. Unless the options say
+    otherwise it sends webhooks itself: most tests need no second process, whose start takes its time."""
 
     def __init__(self, directory: Path, *options: str, program: Sequence[str] = ("-m", "ferrite_hooks")) -> None:
         self.directory = directory
         self.program = program
-        self.options = options
+        self.options = ("--set", "webhooks.delivery.sender_processes=0", *options)
         self.port = free_port()
         self.metrics_port = free_port()
         self.log_path = directory.with_name(directory.name + ".log")
@@ -54,6 +55,12 @@ class ServerProcess:
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+    def senders(self) -> list[int]:
+        """The pids of its sender processes."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"sending" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def kill(self) -> None:
         """kill -9."""

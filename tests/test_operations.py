@@ -48,9 +48,10 @@ class Site:
         return [json.loads(request.body) for request in self.receiver.to(f"/{name}")]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with ServerProcess(tmp_path_factory.mktemp("operations") / "data") as running:
+@pytest.fixture(scope="module", params=[0, 1], ids=["loop", "process"])
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Any:
+    processes = f"webhooks.delivery.sender_processes={request.param}"
+    with ServerProcess(tmp_path_factory.mktemp("operations") / "data", "--set", processes) as running:
         yield running
 
 
@@ -229,6 +230,7 @@ async def test_tenants_over_the_wire(site: Site) -> None:
         await site("SET", "other:1", "c")
         await site.receiver.wait(2, path="/anns")
         assert [body["key"] for body in site.bodies("anns")] == ["ann:1", "other:1"]
+        await site.settled("anns")
         assert await ann.execute_command("WEBHOOK.REPLAY", "anns", "SINCE", "0") == 1, "ann:1 is no longer hers"
         await site.receiver.wait(3, path="/anns")
         await site("CONFIG", "SET", "webhooks.max_user_webhooks", "1")

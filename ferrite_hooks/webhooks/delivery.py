@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ferrite_hooks.metrics import WebhookCounters
@@ -18,14 +19,12 @@ from ferrite_hooks.webhooks import circuit as breaker
 from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
 from ferrite_hooks.webhooks.conditions import conditions_hold
 from ferrite_hooks.webhooks.desk import Desk
-from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.lanes import Parcel
-from ferrite_hooks.webhooks.model import Change, Outcome, Overflow, Request, Stage, Webhook, tls_of
-from ferrite_hooks.webhooks.payload import batch_id, delivery_id, event_id, render_batch, render_event, without_bulk
+from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Overflow, Stage, Webhook
+from ferrite_hooks.webhooks.payload import event_id, without_bulk
 from ferrite_hooks.webhooks.queue import NEVER, OVERFLOW, Queue
 from ferrite_hooks.webhooks.refill import Refill
 from ferrite_hooks.webhooks.retry import Ack, Dead, RetryAt, decide, describe
-from ferrite_hooks.webhooks.sign import BATCH, headers_for, hide_secrets
 
 if TYPE_CHECKING:
     from ferrite_hooks.webhooks.desk import Note, Timer
@@ -47,7 +46,7 @@ class Delivery:
     """One webhook at work. `tell(event, delivery, data)` announces what happens to it."""
 
     __slots__ = (
-        "_alarm", "_alarm_at", "_generation", "_quiet",
+        "_alarm", "_alarm_at", "_closed", "_quiet",
         "account", "circuit", "counters", "dead", "desk", "queue", "refill", "tell", "tests", "webhook",
     )  # fmt: skip
 
@@ -67,7 +66,7 @@ class Delivery:
         self._alarm: Timer | None = None
         self._alarm_at: float = NEVER
         self._quiet: dict[str, int] = {}  # complaint -> unix ms until which it is not repeated
-        self._generation = 0  # moves when the webhook goes: late outcomes of an older one mean nothing
+        self._closed = False  # the webhook is gone: late outcomes mean nothing
 
     # -- in ----------------------------------------------------------------------------------------------------
 
@@ -205,7 +204,7 @@ class Delivery:
     # -- out ---------------------------------------------------------------------------------------------------
 
     def send_due(self, now: int, most: int) -> int:
-        """Sends what is due, at most `most` requests. Returns how many went; sets an alarm for the next."""
+        """Sends what is due, until `most` events have gone. Returns how many went; sets an alarm for the next."""
         sent, queue, desk = 0, self.queue, self.desk
         if queue.spill.size:
             self.refill.advance()
@@ -221,8 +220,9 @@ class Delivery:
                 if not queue.in_flight:
                     desk.wake(self)  # all connections are taken: it is its turn when one is free
                 break
-            self._send(queue.take(now), now)
-            sent += 1
+            parcel = queue.take(now)
+            sent += len(parcel.events)
+            self._send(parcel, now)
         return sent
 
     def _set_alarm(self, when: int) -> None:
@@ -245,86 +245,42 @@ class Delivery:
             parcel.spent += 1
         self.counters.requests += 1
         self.counters.retries += parcel.attempt > 1
-        generation = self._generation
-        try:
-            request = self.request(parcel, now)
-        except Exception as broken:  # nothing an event holds may stop the others
-            log.exception("webhook %s: cannot render an event", self.webhook.name)
-            error = f"cannot be rendered: {type(broken).__name__}"
-            self.settle(parcel, Outcome(Stage.SEND, 0, 0.0, error, b"", ""), final=True)
-            return
+        self.desk.post(self.errand(parcel, now), partial(self.settle, parcel))
 
-        def done(outcome: Outcome) -> None:
-            if generation == self._generation:
-                self.settle(parcel, outcome)
-
-        self.desk.post(request, done)
-
-    def request(self, parcel: Parcel, now: int) -> Request:
-        """The whole request for a parcel's present attempt."""
-        webhook, outside, limit = self.webhook, self.desk.outside, self.desk.settings.max_value_bytes
-        events, positions = parcel.events, parcel.positions
-        if webhook.batch:
-            body = render_batch(
-                webhook, [(e.change, e.coalesced) for e in events], outside.journal_id,
-                batch_id(outside.journal_id, webhook.serial, positions), now, max_value_bytes=limit,
-            )  # fmt: skip
-            name = BATCH
-        else:
-            [event] = events
-            body = render_event(
-                webhook, event.change, outside.journal_id, coalesced=event.coalesced, max_value_bytes=limit
-            )
-            name = wide_name(event.change.event)
-        parcel.id = parcel.id or delivery_id(outside.journal_id, webhook.serial, positions)
-        headers = headers_for(webhook, parcel.id, name, parcel.attempt, body, now)
-        return Request(
-            webhook.url, headers, body, webhook.timeout_ms, tls_of(webhook, self.desk.settings.tls)
-        )
+    def errand(self, parcel: Parcel, now: int) -> Errand:
+        """The request for a parcel's present attempt."""
+        return Errand(self.webhook, parcel.attempt, now, [(event.change, event.coalesced) for event in parcel.events])
 
     # -- what came of it ---------------------------------------------------------------------------------------
 
-    def settle(self, parcel: Parcel, outcome: Outcome, final: bool = False) -> None:
-        """Acts on the outcome of a parcel in flight. `final`: no retry can help."""
-        outside = self.desk.outside
-        now = outside.clock.tick()
+    def settle(self, parcel: Parcel, outcome: Outcome) -> None:
+        """Acts on the outcome of a parcel in flight."""
+        if self._closed:
+            return
+        now = self.desk.outside.clock.tick()
         self.counters.duration.observe(outcome.latency_ms / 1000)
-        settings = self.desk.settings
-        decision = decide(
-            outcome, parcel.spent, self.webhook, now, outside.random(), settings.backoff_multiplier, settings.jitter
-        )
-        if final:
-            decision = Dead(outcome.error)
-        status, next_at = _STATUS[type(decision)], decision.at if isinstance(decision, RetryAt) else 0
-        error = "" if outcome.delivered else describe(outcome)
-        body = hide_secrets(self.webhook, outcome.body)[: settings.history_body_bytes]
-        outside.attempt(
-            self.webhook.serial, parcel.id, parcel.positions, parcel.events[0].change.key, parcel.attempt,
-            status, outcome.status, outcome.latency_ms, error, body, now, next_at,
-        )  # fmt: skip
-        if isinstance(decision, Ack):
+        if outcome.delivered:
+            self._attempt(parcel, outcome, "delivered", "", now, 0)
             self._delivered(parcel, now)
         else:
-            before = self.circuit
-            self.circuit = (
-                replace(before, probing=False) if final
-                else breaker.failed(before, self.webhook, now, parcel.probe, settings.circuit_failures)
-            )  # fmt: skip
-            self._failed(parcel, outcome, decision, now)
-            if self.circuit.open and (parcel.probe or not before.open):
-                self.desk.note(*self.failing_note(now))
-            if self.circuit.open and not before.open:
-                log.warning("webhook %s: circuit opened: %s", self.webhook.name, describe(outcome))
-                self.tell("webhook.circuit.opened", self, {"failures": self.circuit.failures})
+            self._undelivered(parcel, outcome, now)
         self.desk.wake(self)
 
+    def _attempt(
+        self, parcel: Parcel, outcome: Outcome, status: str, error: str, now: int, next_at: int
+    ) -> None:
+        """A row for the history."""
+        self.desk.outside.attempt(
+            self.webhook.serial, outcome.delivery, parcel.positions, parcel.events[0].change.key, parcel.attempt,
+            status, outcome.status, outcome.latency_ms, error, outcome.body, now, next_at,
+        )  # fmt: skip
+
     def _delivered(self, parcel: Parcel, now: int) -> None:
-        counters = self.counters
+        counters, events = self.counters, parcel.events
         counters.succeeded += 1
-        counters.delivered += len(parcel.events)
+        counters.delivered += len(events)
         counters.last_delivery = now
-        for event in parcel.events:
-            counters.end_to_end.observe((now - event.change.at) / 1000)
+        counters.end_to_end.observe_all([(now - event.change.at) / 1000 for event in events])
         self.desk.ack(self.webhook.serial, parcel.positions)
         self._leave(parcel)
         if self.circuit is not CLOSED:
@@ -332,6 +288,26 @@ class Delivery:
             if was_open:
                 log.info("webhook %s: circuit closed", self.webhook.name)
                 self.tell("webhook.circuit.closed", self, {})
+
+    def _undelivered(self, parcel: Parcel, outcome: Outcome, now: int) -> None:
+        desk, settings, before = self.desk, self.desk.settings, self.circuit
+        decision = decide(
+            outcome, parcel.spent, self.webhook, now, desk.outside.random(), settings.backoff_multiplier,
+            settings.jitter,
+        )  # fmt: skip
+        assert not isinstance(decision, Ack)
+        status, next_at = ("retrying", decision.at) if isinstance(decision, RetryAt) else ("dead", 0)
+        self._attempt(parcel, outcome, status, describe(outcome), now, next_at)
+        self.circuit = (
+            replace(before, probing=False) if outcome.stage is Stage.RENDER
+            else breaker.failed(before, self.webhook, now, parcel.probe, settings.circuit_failures)
+        )  # fmt: skip
+        self._failed(parcel, outcome, decision, now)
+        if self.circuit.open and (parcel.probe or not before.open):
+            desk.note(*self.failing_note(now))
+        if self.circuit.open and not before.open:
+            log.warning("webhook %s: circuit opened: %s", self.webhook.name, describe(outcome))
+            self.tell("webhook.circuit.opened", self, {"failures": self.circuit.failures})
 
     def _failed(self, parcel: Parcel, outcome: Outcome, decision: Dead | RetryAt, now: int) -> None:
         self.counters.failed += 1
@@ -420,7 +396,7 @@ class Delivery:
 
     def close(self) -> None:
         """The webhook is deleted: what is in flight may arrive, but nobody will know."""
-        self._generation += 1
+        self._closed = True
         self.counters.purged += len(self.queue)
         self.count(-len(self.queue))
         self.desk.total.spilled -= self.queue.spill.size
@@ -436,6 +412,3 @@ class Delivery:
         """How long the oldest pending event has waited; 0 if none does."""
         at = self.queue.oldest_at
         return max(0, now - at) if at else 0
-
-
-_STATUS: dict[type, str] = {Ack: "delivered", RetryAt: "retrying", Dead: "dead"}

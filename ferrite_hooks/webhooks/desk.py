@@ -1,8 +1,8 @@
 """What all webhooks' deliveries share: the seams to the outside, the settings, the notes for the journal, turns.
 
-Nothing here waits or does I/O. Requests go out through `post(request, done)`, which calls `done(outcome)` later;
+Nothing here waits or does I/O. Requests go out through `post(errand, done)`, which calls `done(outcome)` later;
 time comes from `clock`, `at` and `soon`. Work is done in turns: each turn of the loop sends a bounded number of
-requests, webhook by webhook, so that neither commands nor other webhooks wait for a long queue.
+events, webhook by webhook, so that neither commands nor other webhooks wait for a long queue.
 
 What is scarce is shared so that nobody can take it all. Connections: no webhook has more requests in flight than
 connections are left over, so that many that hang leave room for the others. Room for pending events and dead
@@ -28,29 +28,25 @@ Notes are small lists for the journal; replayed in order they rebuild the state 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ferrite_hooks.clock import Clock
 from ferrite_hooks.store.frames import Frame
-from ferrite_hooks.webhooks.model import Outcome, Request, Stage, Tls
+from ferrite_hooks.webhooks.model import Errand, Outcome
 
 if TYPE_CHECKING:
     from ferrite_hooks.webhooks.delivery import Delivery
 
-log = logging.getLogger(__name__)
 Note = list[Any]
-Post = Callable[[Request, Callable[[Outcome], None]], None]
+Done = Callable[[Outcome], None]
+Post = Callable[[Errand, Done], None]
 Pick = Callable[[Sequence[int]], Iterable[Frame]]
 Aside = Callable[[Callable[[], Any], Callable[[Any], None]], object]
-
-REQUESTS_PER_TURN = 64
-REQUESTS_PER_WEBHOOK = 8  # of one turn, before the next webhook has its share
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +66,7 @@ class Settings:
     jitter: float = 0.2
     circuit_failures: int = 5
     max_value_bytes: int = 65_536
-    history_body_bytes: int = 1024  # of a response, kept in the history
-    tls: Tls = field(default_factory=Tls)
+    events_per_turn: int = 64  # that one turn of the loop sends; an eighth of them before it is another webhook's turn
 
 
 class Attempt(Protocol):
@@ -104,26 +99,6 @@ class Seams:
     is_user: Callable[[str], bool] = lambda user: True  # whether there is a user of that name
     may_read: Callable[[str, bytes], bool] | None = None  # whether a user may read a key; None: all may
     reads_all: Callable[[str], bool] = lambda user: True  # whether a user may read every key
-
-
-def posting(post: Callable[[Request], Awaitable[Outcome]]) -> Post:
-    """The `post` seam over a coroutine function such as Sender.post; needs a running loop."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    def start(request: Request, done: Callable[[Outcome], None]) -> None:
-        async def go() -> None:
-            try:
-                outcome = await post(request)
-            except Exception as broken:  # a Sender answers with an Outcome; whatever else it does must not hang
-                log.exception("a request could not be sent")
-                outcome = Outcome(Stage.SEND, 0, 0.0, type(broken).__name__, b"", "")
-            done(outcome)
-
-        task = asyncio.get_running_loop().create_task(go())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    return start
 
 
 class Account:
@@ -179,17 +154,16 @@ class Desk:
         left = self.settings.max_connections - self.in_flight
         return left > 0 and (own < left or not own)
 
-    def post(self, request: Request, done: Callable[[Outcome], None]) -> None:
+    def post(self, errand: Errand, done: Done) -> None:
         """Sends a request, which counts as in flight until it is answered."""
         self.in_flight += 1
+        self.outside.post(errand, partial(self._answered, done))
 
-        def answered(outcome: Outcome) -> None:
-            self.in_flight -= 1
-            if self._busy:
-                self._schedule()
-            done(outcome)
-
-        self.outside.post(request, answered)
+    def _answered(self, done: Done, outcome: Outcome) -> None:
+        self.in_flight -= 1
+        if self._busy:
+            self._schedule()
+        done(outcome)
 
     def note(self, *note: Any) -> None:
         """Keeps a note for the end of this turn."""
@@ -218,14 +192,14 @@ class Desk:
     def _turn(self) -> None:
         self._scheduled = False
         now = self.outside.clock.tick()
-        budget = REQUESTS_PER_TURN
+        budget = self.settings.events_per_turn
         while self._busy and budget > 0 and self.in_flight < self.settings.max_connections:
             delivery = next(iter(self._busy))
             del self._busy[delivery]
-            share = min(REQUESTS_PER_WEBHOOK, budget)
+            share = min(self.settings.events_per_turn // 8, budget)
             sent = delivery.send_due(now, share)
             budget -= max(sent, 1)
-            if sent == share:
+            if sent >= share:
                 self._busy[delivery] = None
         self.flush()
         if self._busy and self.in_flight < self.settings.max_connections:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_ROWS = 1000
 FLUSH_MS = 250
+ROWS_AT_ONCE = 80  # by one statement; 12 values each, and an old SQLite takes no more than 999
 MAX_BACKLOG = 64  # batches that the thread may be behind
 PRUNE_EVERY = 10_000  # rows
 STATUSES = ("delivered", "retrying", "dead")
@@ -186,11 +187,8 @@ class History:
         try:
             db = self._connect()
             db.execute("BEGIN IMMEDIATE")
-            db.executemany(
-                "INSERT INTO deliveries (webhook, delivery, events, key, attempt, status, http_status, latency_ms,"
-                " error, body, at, next_attempt_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                [(*row[:2], json.dumps([self._event_id(p) for p in row[2]]), *row[3:]) for row in rows],
-            )
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                self._insert(db, rows[start : start + ROWS_AT_ONCE])
             self._since_prune += len(rows)
             if self._since_prune >= min(PRUNE_EVERY, max(self.max_rows // 10, 1)):
                 self._since_prune = 0
@@ -200,6 +198,20 @@ class History:
         except (sqlite3.Error, OSError) as broken:
             self._disconnect()
             self._lose(len(rows), broken)
+
+    def _insert(self, db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+        """Many rows by one statement: between two of them this thread would have to get hold of the interpreter, which
+        the loop's thread has to give up for it."""
+        values: list[Any] = []
+        for webhook, delivery, positions, *rest in rows:
+            ids = '","'.join(map(self._event_id, positions))
+            values += (webhook, delivery, f'["{ids}"]', *rest)
+        places = ",".join(["(?,?,?,?,?,?,?,?,?,?,?,?)"] * len(rows))
+        db.execute(
+            "INSERT INTO deliveries (webhook, delivery, events, key, attempt, status, http_status, latency_ms,"
+            f" error, body, at, next_attempt_at) VALUES {places}",
+            values,
+        )
 
     def _prune(self, db: sqlite3.Connection, now: int) -> None:
         db.execute("DELETE FROM deliveries WHERE at < ?", (now - self.max_age_ms,))

@@ -39,12 +39,11 @@ class Pending:
 class Parcel:
     """What goes out in one request: one event, or a batch of one lane's first events; the same at every retry."""
 
-    __slots__ = ("attempt", "due", "events", "id", "positions", "probe", "spent")
+    __slots__ = ("attempt", "due", "events", "positions", "probe", "spent")
 
     def __init__(self, events: list[Pending]) -> None:
         self.events = events
         self.positions = [event.change.position for event in events]
-        self.id = ""  # of the delivery, once it has been made
         self.attempt = 0  # requests so far
         self.spent = 0  # those of them that count against the retries: not the probes of an open circuit
         self.probe = False

@@ -23,6 +23,7 @@ import orjson
 from ferrite_hooks.metrics import DURABLE, WebhookCounters, WebhookSample
 from ferrite_hooks.store.frames import Frame
 from ferrite_hooks.webhooks.conditions import conditions_hold
+from ferrite_hooks.webhooks.definition import to_plain
 from ferrite_hooks.webhooks.delivery import Delivery
 from ferrite_hooks.webhooks.desk import Desk, Note, Seams, Settings
 from ferrite_hooks.webhooks.events import check_application_event
@@ -33,7 +34,7 @@ from ferrite_hooks.webhooks.model import Change, Outcome, Webhook
 from ferrite_hooks.webhooks.options import Limits, Parsed, Refusal, check_name, check_url, parse, read_secret, shown
 from ferrite_hooks.webhooks.payload import canonical_json, event_id
 from ferrite_hooks.webhooks.refill import revive
-from ferrite_hooks.webhooks.registry import Registry, to_plain
+from ferrite_hooks.webhooks.registry import Registry
 from ferrite_hooks.webhooks.restore import Restoration
 from ferrite_hooks.webhooks.retry import describe
 
@@ -445,7 +446,7 @@ class Manager:
         if not self.desk.may_post(delivery.tests):
             raise Refusal("too many requests are under way, try again later")
         delivery.tests += 1
-        self.desk.post(delivery.request(parcel, now), answered)
+        self.desk.post(delivery.errand(parcel, now), answered)
 
     # -- numbers -----------------------------------------------------------------------------------------------
 

@@ -137,6 +137,15 @@ def tls_of(webhook: Webhook, otherwise: Tls) -> Tls | None:
     return Tls(verify, webhook.ca_file or otherwise.ca_file, *(own if own[0] else otherwise[2:]))
 
 
+class Errand(NamedTuple):
+    """One request to be made: what it tells whom. It becomes a Request where it is sent."""
+
+    webhook: Webhook
+    attempt: int  # from 1
+    now: int  # unix ms: when it was decided upon
+    events: list[tuple[Change, int]]  # several for a batch; each with how many earlier changes it stands for
+
+
 class Request(NamedTuple):
     """One HTTP request, complete: `send` adds nothing but the connection."""
 
@@ -150,6 +159,7 @@ class Request(NamedTuple):
 class Stage(Enum):
     """How far a request got. An outcome says so itself; nobody searches in error texts."""
 
+    RENDER = "render"  # there is no request: the events cannot be written
     RESOLVE = "resolve"
     CONNECT = "connect"
     TLS = "tls"
@@ -165,8 +175,9 @@ class Outcome(NamedTuple):
     status: int  # HTTP status, 0 when none arrived
     latency_ms: float
     error: str  # "" when a response arrived; never contains a secret
-    body: bytes  # first bytes of the response
+    body: bytes  # first bytes of the response; those of an Errand without secrets
     retry_after: str  # the response's Retry-After header, "" = none
+    delivery: str = ""  # the delivery id that an Errand went with
 
     @property
     def delivered(self) -> bool:

@@ -18,13 +18,14 @@ from typing import Any
 from ferrite_hooks.store.journal import JournalError
 from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
 from ferrite_hooks.webhooks.conditions import conditions_hold
+from ferrite_hooks.webhooks.definition import from_plain
 from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery
 from ferrite_hooks.webhooks.desk import Note, Pick
 from ferrite_hooks.webhooks.lanes import Parcel, Pending
 from ferrite_hooks.webhooks.model import Change, Webhook
 from ferrite_hooks.webhooks.payload import without_bulk
 from ferrite_hooks.webhooks.refill import fits, parcel_of, revive
-from ferrite_hooks.webhooks.registry import Registry, from_plain
+from ferrite_hooks.webhooks.registry import Registry
 from ferrite_hooks.webhooks.spill import Tried
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from ferrite_hooks.webhooks.model import Backoff, Outcome, Webhook
+from ferrite_hooks.webhooks.model import Backoff, Outcome, Stage, Webhook
 
 JITTER = 0.2
 MULTIPLIER = 2.0  # of exponential backoff, unless the configuration says otherwise
@@ -52,6 +52,8 @@ def decide(
         return ACK
     if outcome.status == GONE:
         return Dead("the endpoint is gone (410)", disable=True)
+    if outcome.stage is Stage.RENDER:
+        return Dead(describe(outcome))  # nor could it be written the next time
     if attempt > webhook.max_retries:
         return Dead(f"retries exhausted: {describe(outcome)}")
     delay = backoff_ms(webhook, max(attempt, 1), multiplier) * (1 - jitter + 2 * jitter * random)

@@ -5,12 +5,14 @@ neither URLs nor headers, for both may carry secrets. A receiver is a stranger: 
 bodies not decompressed, only so much of an answer is read and 1 KiB kept, proxies and cookies do not exist,
 and the guard judges the address of every connection. As soon as a status has arrived it is the outcome,
 whatever becomes of the rest of the answer.
+
+Of aiohttp the connector is used (connections kept alive, names, TLS) and its protocol with the parser: a session on
+top of them has nothing to add to such requests, and would take three quarters of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import socket
 import ssl
@@ -18,10 +20,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from ferrite_hooks.webhooks.guard import Refused, Rules, check_host, socket_factory
@@ -33,9 +36,8 @@ MAX_ERROR = 300  # characters of an error text
 KEEPALIVE_SECONDS = 4.0
 RESOLVER_THREADS = 128  # started as needed; each may be held by one name whose servers do not answer
 MAX_TRIES = 3  # connections that one request uses up when they turn out to be closed
-MAX_PIECE = 1 << 20  # bytes of a body that are written at once
 KNOWN_URLS = 4096  # parsed and judged once
-_NOT_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # headers aiohttp would add by itself
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None)  # each request has one of its own
 _CLOSED = "the sender is closed"
 _BROKEN = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
@@ -55,23 +57,16 @@ class Sender:
         self._contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
         self._slots = asyncio.Semaphore(max_connections)
         self._resolver = _Resolver()
-        self._urls: dict[str, URL] = {}  # those whose host the rules allow
-        connector = aiohttp.TCPConnector(
+        self._routes: dict[tuple[str, Tls | None], _Route] = {}  # of URLs whose host the rules allow
+        self._connector = aiohttp.TCPConnector(
             limit=max_connections,
             keepalive_timeout=KEEPALIVE_SECONDS,
             resolver=self._resolver,
             socket_factory=_noting(socket_factory(rules)),
         )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(total=None, connect=None),
-            skip_auto_headers=_NOT_OURS,
-        )
         self._closing = False
-        self._deadlines: set[asyncio.Timeout] = set()  # of the requests on their way
+        self._answers: set[_Answer] = set()  # of the requests on their way
+        self._loop = asyncio.get_running_loop()
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -99,28 +94,36 @@ class Sender:
                 await self._idle.wait()
         except TimeoutError:
             pass
-        for deadline in self._deadlines:
-            if not deadline.expired():
-                deadline.reschedule(0)
+        for answer in self._answers:
+            answer.expire()
         await self._idle.wait()
-        await self._session.close()
+        await self._connector.close()
         await self._resolver.close()
 
     async def _post(self, request: Request) -> Outcome:
         if self._closing:
             return _failed(Stage.SEND, 0.0, _CLOSED)
-        answer = _Answer()
+        task = asyncio.current_task()
+        assert task is not None
+        answer = _Answer(task)
         started = perf_counter()
         try:
-            url = self._urls.get(request.url) or self._judge(request.url)
-            context = self._context(request.tls or self._tls) if url.scheme == "https" else True
-            async with asyncio.timeout(request.timeout_ms / 1000) as deadline:
-                self._deadlines.add(deadline)
-                try:
-                    while not await self._exchange(url, request, context, answer):
-                        answer = _Answer(answer.tries + 1)
-                finally:
-                    self._deadlines.discard(deadline)
+            route = self._route(request)
+            # What asyncio.timeout() does, for a third of its price.
+            timer = self._loop.call_later(request.timeout_ms / 1000, answer.expire)
+            self._answers.add(answer)
+            try:
+                while not await self._exchange(route, request, answer):
+                    pass
+            except asyncio.CancelledError:
+                if not answer.expired or answer.task.cancelling() > 1:
+                    raise
+                raise TimeoutError from None
+            finally:
+                timer.cancel()
+                self._answers.discard(answer)
+                if answer.expired:
+                    answer.task.uncancel()
         except Exception as error:
             if not answer.status:
                 closed = self._closing and isinstance(error, TimeoutError)
@@ -130,52 +133,65 @@ class Sender:
             Stage.STATUS, answer.status, _ms_since(started), "", bytes(answer.body), answer.retry_after
         )
 
-    def _judge(self, text: str) -> URL:
-        """The URL, if its host is allowed. Raises Refused."""
-        url = URL(text)
-        check_host(url.host or "", self._rules)
-        if len(self._urls) >= KNOWN_URLS:
-            self._urls.clear()
-        self._urls[text] = url
-        return url
+    def _route(self, request: Request) -> _Route:
+        """How to reach the URL, if its host is allowed. Raises Refused, _TlsFiles."""
+        known = self._routes.get((request.url, request.tls))
+        if known is not None and known.target.ssl is True:
+            return known
+        url = URL(request.url)
+        if known is None:
+            check_host(url.host or "", self._rules)
+        context = self._context(request.tls or self._tls) if url.scheme == "https" else True
+        if known is not None and known.target.ssl is context:
+            return known
+        if len(self._routes) >= KNOWN_URLS:
+            self._routes.clear()
+        target = aiohttp.ClientRequest("POST", url, ssl=context, loop=asyncio.get_running_loop())
+        route = _Route(target, f"POST {target.url.raw_path_qs} HTTP/1.1\r\nHost: {target.headers['Host']}\r\n")
+        self._routes[request.url, request.tls] = route
+        return route
 
-    async def _exchange(
-        self, url: URL, request: Request, context: ssl.SSLContext | bool, answer: _Answer
-    ) -> bool:
+    async def _exchange(self, route: _Route, request: Request, answer: _Answer) -> bool:
         """Sends the request and fills in the answer. Returns False if it should be tried again: a kept-alive
         connection that the receiver closed just as we used it says nothing about the receiver, and deliveries
         carry an id, so that sending one again is safe."""
         try:
-            await self._send(url, request, context, answer)
+            await self._send(route, request, answer)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if answer.status or answer.connected or answer.tries == MAX_TRIES:
                 raise
+            answer.tries += 1
             return False
         return True
 
-    async def _send(
-        self, url: URL, request: Request, context: ssl.SSLContext | bool, answer: _Answer
-    ) -> None:
-        body = request.body
+    async def _send(self, route: _Route, request: Request, answer: _Answer) -> None:
+        head = _head(route, request)
         _answering.set(answer)
-        async with self._session.post(
-            url,
-            data=body if len(body) <= MAX_PIECE else io.BytesIO(body),
-            headers=request.headers,
-            ssl=context,
-            allow_redirects=False,
-        ) as response:
-            answer.retry_after = response.headers.get("Retry-After", "")[:64]
-            answer.status = response.status
-            content, left = response.content, self.max_response_bytes
+        connection = await self._connector.connect(route.target, [], _NO_TIMEOUT)
+        try:
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                raise aiohttp.ServerDisconnectedError
+            protocol.set_response_params(auto_decompress=False, read_until_eof=True)
+            transport.writelines((head, request.body))
+            while True:
+                message, content = await protocol.read()
+                if message.code >= 200 or message.code == 101:
+                    break
+            answer.retry_after = message.headers.get("Retry-After", "")[:64]
+            answer.status = message.code
+            left = self.max_response_bytes
             while left > 0:
                 chunk = await content.read(left)
                 left -= len(chunk)
                 if len(answer.body) < KEEP_LIMIT:
                     answer.body += chunk[: KEEP_LIMIT - len(answer.body)]
                 if not chunk or content.at_eof():
+                    if not transport.get_write_buffer_size():  # else it has answered before it had read all
+                        connection.release()
                     return
-            response.close()  # more than we care for: this connection is not used again
+        finally:
+            connection.close()  # unless it was released: it is not used again
 
     def _context(self, tls: Tls) -> ssl.SSLContext:
         """The TLS settings, loaded; again when a file has changed (certificates are renewed)."""
@@ -206,21 +222,45 @@ def load_tls(tls: Tls) -> ssl.SSLContext:
     return context
 
 
+class _Route(NamedTuple):
+    """Where requests to a URL go, and how they begin."""
+
+    target: aiohttp.ClientRequest  # never sent itself: what the connector is told of host, port and TLS
+    start: str  # the request line, and Host
+
+
+def _head(route: _Route, request: Request) -> bytes:
+    """What goes before the body. Raises ValueError for headers that would be something else to the receiver."""
+    lines = [f"{name}: {value}\r\n" for name, value in request.headers]
+    head = f"{route.start}{''.join(lines)}Content-Length: {len(request.body)}\r\n\r\n"
+    breaks = len(lines) + 4
+    if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
+        raise ValueError("a header with a line break")
+    return head.encode()
+
+
 class _TlsFiles(Exception):
     """A certificate or key that could not be loaded."""
 
 
 class _Answer:
-    """What has arrived so far of one answer."""
+    """What has arrived so far of one answer, and the task that waits for it."""
 
-    __slots__ = ("body", "connected", "retry_after", "status", "tries")
+    __slots__ = ("body", "connected", "expired", "retry_after", "status", "task", "tries")
 
-    def __init__(self, tries: int = 1) -> None:
-        self.tries = tries
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.expired = False  # no time is left
+        self.tries = 1
         self.status = 0
         self.retry_after = ""
         self.body = bytearray()
         self.connected = False  # whether a connection was made for it: it has not served before
+
+    def expire(self) -> None:
+        if not self.expired:
+            self.expired = True
+            self.task.cancel()
 
 
 # The answer that the running task, or one that connects on its behalf, is about. aiohttp's own tracing tells the
@@ -297,7 +337,7 @@ def _classify(error: Exception, request: Request) -> tuple[Stage, str]:
         return Stage.TLS, f"TLS failed: {_reason(error.__cause__ or error)}"
     if isinstance(error, aiohttp.InvalidURL):
         return Stage.RESOLVE, "the URL is malformed"
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, HttpProcessingError):
         return Stage.SEND, "the response is not valid HTTP"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return Stage.SEND, "the connection was closed before a response arrived"

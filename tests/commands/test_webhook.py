@@ -17,9 +17,10 @@ from ferrite_hooks.engine.webhooks import attach, seams
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import NO_REPLY, OK
 from ferrite_hooks.store.frames import Frame
+from ferrite_hooks.webhooks.courier import Terms, request_of
 from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.manager import Manager
-from ferrite_hooks.webhooks.model import Outcome, Request, Stage
+from ferrite_hooks.webhooks.model import Errand, Outcome, Request, Stage
 from ferrite_hooks.webhooks.payload import event_id
 from ferrite_hooks.webhooks.sign import verify_signature
 
@@ -38,9 +39,9 @@ class Hooks:
         self.frames: list[Frame] = []
         self.notes: list[Any] = []
         outside = seams(
-            self.engine, post=lambda request, done: self.flying.append((request, done)),
-            notes=self.notes.extend, soon=self.soon.append,
+            self.engine, post=self.post, notes=self.notes.extend, soon=self.soon.append,
         )  # fmt: skip
+        self.terms = Terms(outside.journal_id)
         self.manager = Manager(outside)
         self.manager.start()
         attach(self.engine, self.manager)
@@ -52,6 +53,10 @@ class Hooks:
         reply = (by or self.harness.client)(*words)
         assert isinstance(reply, ReplyError), reply
         return reply.text
+
+    def post(self, errand: Errand, done: Callable[[Outcome], None]) -> None:
+        delivery, request = request_of(errand, self.terms)
+        self.flying.append((request, lambda outcome: done(outcome._replace(delivery=delivery))))
 
     def turn(self) -> None:
         """The end of ticks, until nothing is left to do now."""

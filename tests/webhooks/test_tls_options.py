@@ -8,7 +8,6 @@ import pytest
 from webhook_world import World
 
 from ferrite_hooks.webhooks import report
-from ferrite_hooks.webhooks.desk import Settings
 from ferrite_hooks.webhooks.model import Tls, Webhook, tls_of
 from ferrite_hooks.webhooks.options import Limits, Refusal, parse
 from ferrite_hooks.webhooks.send import load_tls
@@ -59,7 +58,7 @@ def test_files_that_cannot_be_used_are_refused_and_not_shown(tmp_path: Path) -> 
 
 
 def test_the_requests_carry_it_and_a_restart_keeps_it() -> None:
-    world = World(Settings(tls=GENERAL)).start()
+    world = World(tls=GENERAL).start()
     hook = world.create(options="CA_FILE own-ca")
     world.write("k")
     world.settle()

@@ -13,10 +13,11 @@ import orjson
 from ferrite_hooks.clock import ManualClock
 from ferrite_hooks.store.frames import Frame
 from ferrite_hooks.store.journal import JournalError
+from ferrite_hooks.webhooks.courier import Terms, request_of
 from ferrite_hooks.webhooks.delivery import Delivery
 from ferrite_hooks.webhooks.desk import Seams, Settings
 from ferrite_hooks.webhooks.manager import Manager
-from ferrite_hooks.webhooks.model import Change, Outcome, Request, Stage
+from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Stage, Tls
 from ferrite_hooks.webhooks.options import Limits
 
 OK = Outcome(Stage.STATUS, 200, 5.0, "", b"thanks", "")
@@ -36,11 +37,11 @@ class Alarm:
 class Sent:
     """A request on its way."""
 
-    def __init__(self, request: Request, done: Callable[[Outcome], None]) -> None:
-        self.request = request
+    def __init__(self, errand: Errand, done: Callable[[Outcome], None], terms: Terms) -> None:
+        self.delivery, self.request = request_of(errand, terms)
         self.done = done
-        self.headers = dict(request.headers)
-        self.json: Any = orjson.loads(request.body)
+        self.headers = dict(self.request.headers)
+        self.json: Any = orjson.loads(self.request.body)
 
     @property
     def hook(self) -> str:
@@ -59,10 +60,11 @@ class Sent:
 class World:
     """`manager` can be replaced by one that only knows the journal: `crash()`."""
 
-    def __init__(self, settings: Settings | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, limits: Limits | None = None, tls: Tls | None = None) -> None:
         self.clock = ManualClock()
         self.settings = settings or Settings()
         self.limits = limits or Limits()
+        self.terms = Terms("00000000", tls=tls or Tls(), max_value_bytes=self.settings.max_value_bytes)
         self.frames: list[bytes] = []  # the journal; the first one is frame 1
         self.snapshot: tuple[int, bytes] = (0, b"")  # the frame that it covers, and what it says
         self.lost = 0  # the frames up to this one are gone
@@ -86,7 +88,7 @@ class World:
         self.manager = Manager(
             Seams(
                 clock=self.clock, at=self._at, soon=self._soon.append,
-                post=lambda request, done: self.flying.append(Sent(request, done)),
+                post=lambda errand, done: self.flying.append(Sent(errand, done, self.terms)),
                 notes=self._notes.extend, next_position=self.next_position, publish=self._changes.append,
                 journal_id="00000000", random=lambda: self.random,
                 attempt=lambda *columns: self.attempts.append(columns), pick=self._pick,

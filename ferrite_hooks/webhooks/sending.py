@@ -1,0 +1,179 @@
+"""What runs in a sender process, and what it and the command loop's process (postman.py) say to each other.
+
+Both ends of a socket pair send MessagePack values, as many at a time as have come together in a turn of their loop:
+
+    loop → sender    [POST, id, serial, attempt, now, [[change, coalesced], …]]
+                     [HOOK, definition]   before the first POST that goes by it
+                     [FORGET]             all definitions
+                     [TERMS, terms]
+                     [CLOSE, grace_ms]    take no more, end what is under way, then the process
+    sender → loop    [[id, stage, status, latency_ms, error, body, retry_after, delivery], …]
+                     an empty list, once: it has started
+
+Secrets come by this way only. A sender obeys the socket and no signals, for a terminal's Ctrl-C and a service
+manager's SIGTERM reach the whole group, and the server has yet to say how its requests end; when the socket closes
+the server is gone, and so is the sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any, cast
+
+import msgpack
+
+from ferrite_hooks import log
+from ferrite_hooks.webhooks.courier import Courier, Terms
+from ferrite_hooks.webhooks.definition import from_plain, to_plain
+from ferrite_hooks.webhooks.guard import Rules
+from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Stage, Tls, Webhook
+
+POST, HOOK, FORGET, TERMS, CLOSE = range(5)
+
+PATIENCE = 0.001  # seconds that an outcome waits for others
+_STAGES = {stage.value: stage for stage in Stage}
+
+pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
+
+
+def unpacker() -> Any:
+    """Takes bytes as they come by `feed`, and is iterated for the values that are whole."""
+    return msgpack.Unpacker(use_list=False, strict_map_key=False, unicode_errors="surrogatepass", max_buffer_size=0)
+
+
+def packed_hook(webhook: Webhook) -> bytes:
+    return pack((HOOK, to_plain(webhook)))
+
+
+def packed_terms(terms: Terms) -> bytes:
+    rules = terms.rules
+    networks = [str(network) for network in rules.allowed_networks]
+    plain = (terms.journal_id, (rules.allowed_hosts, rules.block_private_networks, networks), *terms[2:])
+    return pack((TERMS, plain))
+
+
+def packed_errand(id: int, errand: Errand) -> bytes:
+    """Raises OverflowError, TypeError or ValueError for a change that no message can hold."""
+    webhook, attempt, now, events = errand
+    return pack((POST, id, webhook.serial, attempt, now, events))
+
+
+def outcome_of(values: Any) -> Outcome:
+    """The Outcome in one element of what a sender says."""
+    _, stage, status, latency_ms, error, body, retry_after, delivery = values
+    return Outcome(_STAGES[stage], status, latency_ms, error, body, retry_after, delivery)
+
+
+class Sending(asyncio.Protocol):
+    """The sender's end of the socket."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._courier = Courier(Terms())
+        self._hooks: dict[int, Webhook] = {}  # by serial
+        self._unpacker = unpacker()
+        self._outcomes: list[Any] = []  # not yet told
+        self._hurry: asyncio.TimerHandle | None = None  # when they have to be
+        self._tasks: dict[int, asyncio.Task[None]] = {}  # by errand id
+        self._obey: dict[int, Callable[..., None]] = {
+            POST: self._post, HOOK: self._hook, FORGET: self._hooks.clear, TERMS: self._terms, CLOSE: self._close,
+        }  # fmt: skip
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(pack([]))
+
+    def data_received(self, data: bytes) -> None:
+        self._unpacker.feed(data)
+        for message in self._unpacker:
+            self._obey[message[0]](*message[1:])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+    # -- what is obeyed ----------------------------------------------------------------------------------------
+
+    def _post(self, id: int, serial: int, attempt: int, now: int, events: Any) -> None:
+        changes = [(Change._make(change), coalesced) for change, coalesced in events]
+        errand = Errand(self._hooks[serial], attempt, now, changes)
+        self._tasks[id] = self._loop.create_task(self._carry(id, errand))
+
+    def _hook(self, plain: dict[str, Any]) -> None:
+        webhook = from_plain(plain)
+        self._hooks[webhook.serial] = webhook
+
+    def _terms(self, plain: Any) -> None:
+        terms = Terms._make(plain)
+        allowed, block, networks = plain[1]
+        rules = Rules(allowed, block, tuple(ip_network(network) for network in networks))
+        self._courier.change(terms._replace(rules=rules, tls=Tls._make(terms.tls)))
+
+    def _close(self, grace_ms: int) -> None:
+        self._ending = self._loop.create_task(self._end(grace_ms / 1000))
+
+    async def _end(self, grace_seconds: float) -> None:
+        await self._courier.close(grace_seconds)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+        self._flush()
+        self._transport.close()  # once what was written is away
+
+    # -- what is done ------------------------------------------------------------------------------------------
+
+    async def _carry(self, id: int, errand: Errand) -> None:
+        stage, status, latency_ms, error, body, retry_after, delivery = await self._courier.carry(errand)
+        del self._tasks[id]
+        outcomes = self._outcomes
+        outcomes.append((id, stage.value, status, latency_ms, error, body, retry_after, delivery))
+        if len(outcomes) >= len(self._tasks):
+            self._flush()
+        elif self._hurry is None:
+            self._hurry = self._loop.call_later(PATIENCE, self._flush)
+
+    def _flush(self) -> None:
+        """Tells what has come out: at once when that is as much as there is still to do, else a moment later, so that
+        neither end is woken for every single one."""
+        if self._hurry is not None:
+            self._hurry.cancel()
+            self._hurry = None
+        outcomes, self._outcomes = self._outcomes, []
+        if outcomes:
+            self._transport.write(pack(outcomes))
+
+
+async def _serve(end: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+    _, sending = await loop.create_unix_connection(Sending, sock=end)
+    await sending.over
+
+
+def main() -> None:
+    """Serves the socket that is standard input until it closes. Arguments: log level and log format."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    log.set_up(*sys.argv[1:3])
+    end = socket.socket(fileno=0)
+    end.setblocking(False)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(end))
+        # Threads that wait for a name server would keep the process, and nobody waits for them.
+        os._exit(0)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
