@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ferrite_hooks.webhooks.delivery import Delivery
 from ferrite_hooks.webhooks.match import Matcher
+from ferrite_hooks.webhooks.model import Overflow
 
 
 class Registry:
