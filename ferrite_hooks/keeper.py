@@ -27,7 +27,7 @@ from ferrite_hooks.outlet import Outlet
 from ferrite_hooks.recovery import Recovery
 from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store import snapshot
-from ferrite_hooks.store.files import DISK, Files
+from ferrite_hooks.store.files import DISK, Files, make_directories
 from ferrite_hooks.store.fork import fork, while_parent_lives
 from ferrite_hooks.store.journal import Journal, JournalError
 from ferrite_hooks.store.snapshot import Mark, SnapshotDamaged, State
@@ -106,7 +106,7 @@ class Keeper:
             if recovery.imported:
                 kept = self.path.with_name(f"{self.path.name}.imported")
                 with suppress(FileExistsError):
-                    os.link(self.path, kept)
+                    self.files.link(self.path, kept)
                 self.save()
 
     # -- asked for -------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ class Keeper:
 
     def _write(self, target: Path, mark: Mark, files: Files) -> int:
         """The whole file. In the child, or here for SAVE."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(self.files, self.path.parent)
         state: State = ((), self.outlet.manager.state() if self.outlet is not None else ())
         databases = [(db.index, db.data, db.expires) for db in self.engine.databases]
         sources = libraries(self.engine).sources()
@@ -406,14 +406,12 @@ class Keeper:
             yield "journal_snapshot_frame", self.covered
             yield "journal_fsync_lag_ms", journal.fsync_lag_ms
         if engine.loading and recovery is not None:
-            done, total = recovery.loaded_bytes, recovery.total_bytes
-            elapsed = time.time() - recovery.started_at
             yield "loading_start_time", int(recovery.started_at)
-            yield "loading_total_bytes", total
+            yield "loading_total_bytes", recovery.total_bytes
             yield "loading_rdb_used_mem", 0
-            yield "loading_loaded_bytes", done
-            yield "loading_loaded_perc", f"{done / total * 100:.2f}"
-            yield "loading_eta_seconds", int(elapsed * (total - done) / done) if done else 1
+            yield "loading_loaded_bytes", recovery.loaded_bytes
+            yield "loading_loaded_perc", f"{recovery.percentage:.2f}"
+            yield "loading_eta_seconds", recovery.seconds_left
 
 
 def _reason(error: BaseException) -> str:

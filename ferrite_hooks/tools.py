@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ferrite_hooks.store.files import DISK
+from ferrite_hooks.store.files import DISK, Files, copy_file, make_directories
 from ferrite_hooks.store.journal import Journal, JournalDamaged, JournalError
 from ferrite_hooks.store.segments import Segments, segment_paths
 from ferrite_hooks.store.snapshot import Mark, SnapshotDamaged, SnapshotFile
@@ -156,32 +155,32 @@ def run_check(args: argparse.Namespace) -> int:
 # --- backup ----------------------------------------------------------------------------------------------------
 
 
-def backup(directory: Path, target: Path, snapshot: str = "dump.rdb") -> list[Path]:
+def backup(directory: Path, target: Path, snapshot: str = "dump.rdb", files: Files = DISK) -> list[Path]:
     """Puts a copy of a data directory that a server can start from into `target`, which must be new or empty.
     Returns the files. Files that never change any more are hard links where that is possible.
 
     Raises BackupError, OSError.
     """
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directories(files, target)
     if any(target.iterdir()):
         raise BackupError(f"{target} is not empty: choose another directory")
     for _ in range(_ATTEMPTS):
-        made = _copied(directory, target, snapshot)
+        made = _copied(directory, target, snapshot, files)
         if made is not None:
             break
         for path in target.iterdir():
-            path.unlink()
+            files.remove(path)
     else:
         raise BackupError(f"{directory} changes too quickly: each attempt met a new snapshot")
     if not made:
         raise BackupError(f"{directory} has neither a snapshot nor a journal")
     if (directory / _HISTORY).exists():
         made.append(_copy_history(directory / _HISTORY, target / _HISTORY))
-    DISK.sync_directory(target)
+    files.sync_directory(target)
     return made
 
 
-def _copied(directory: Path, target: Path, snapshot: str) -> list[Path] | None:
+def _copied(directory: Path, target: Path, snapshot: str, files: Files) -> list[Path] | None:
     """Snapshot first, then the journal. None when a new snapshot has come meanwhile: journal files may be gone then,
     which the first one still needs."""
     source = directory / snapshot
@@ -189,10 +188,10 @@ def _copied(directory: Path, target: Path, snapshot: str) -> list[Path] | None:
     made = []
     try:
         if before is not None:
-            made.append(_link(source, target / snapshot))
+            made.append(_link(files, source, target / snapshot))
         paths = segment_paths(directory)
-        made += [_link(path, target / path.name) for path in paths[:-1]]
-        made += [_copy(path, target / path.name) for path in paths[-1:]]  # it grows: a link would grow as well
+        made += [_link(files, path, target / path.name) for path in paths[:-1]]
+        made += [_copy(files, path, target / path.name) for path in paths[-1:]]  # it grows: a link would, too
     except FileNotFoundError:
         return None
     return made if _identity(source) == before else None
@@ -205,21 +204,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def _link(source: Path, target: Path) -> Path:
+def _link(files: Files, source: Path, target: Path) -> Path:
     try:
-        os.link(source, target)
+        files.link(source, target)
     except FileNotFoundError:
         raise
     except OSError:  # another file system, or one without links
-        return _copy(source, target)
+        return _copy(files, source, target)
     return target
 
 
-def _copy(source: Path, target: Path) -> Path:
-    with open(source, "rb") as reading, open(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
-        writing.flush()
-        os.fsync(writing.fileno())
+def _copy(files: Files, source: Path, target: Path) -> Path:
+    copy_file(files, source, target)
     return target
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -24,8 +25,9 @@ class ServerProcess:
     """`ferrite-hooks` on free ports; its data stays in `directory` over `kill` and `start`. Unless the options say
     otherwise it sends webhooks itself: most tests need no second process, whose start takes its time."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, program: Sequence[str] = ("-m", "ferrite_hooks")) -> None:
         self.directory = directory
+        self.program = program
         self.options = ("--set", "webhooks.delivery.sender_processes=0", *options)
         self.port = free_port()
         self.metrics_port = free_port()
@@ -33,8 +35,8 @@ class ServerProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> ServerProcess:
-        words = [sys.executable, "-m", "ferrite_hooks", "--port", str(self.port), "--bind", "127.0.0.1",
-                 "--metrics-port", str(self.metrics_port), "--dir", str(self.directory), *self.options]  # fmt: skip
+        words = [sys.executable, *self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--metrics-port",
+                 str(self.metrics_port), "--dir", str(self.directory), *self.options]  # fmt: skip
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
