@@ -1,7 +1,7 @@
 """Whatever happens - faults on the wire, kills, restarts, changed settings - the promises of delivery hold.
 
-A real server process and a receiver that misbehaves go through a story that hypothesis makes up. At its end
-everything is well again, and the books are compared:
+A real server process with a sender process and a receiver that misbehaves go through a story that hypothesis makes
+up. At its end everything is well again, and the books are compared:
 
 - every event that was not dropped, merged, purged or given up has been delivered;
 - a key's events have arrived in the order of its writes;
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import tempfile
 import time
 from collections import defaultdict
@@ -53,7 +55,7 @@ STEPS = st.one_of(
     st.tuples(st.just("write"), st.sampled_from("abc"), st.integers(1, 6)),
     st.tuples(st.just("write"), st.sampled_from("abc"), st.integers(1, 6)),
     st.tuples(st.just("fault"), names, st.lists(st.sampled_from(FAULTS), min_size=1, max_size=6)),
-    st.tuples(st.sampled_from(["refuse", "accept", "sleep", "kill", "restart"])),
+    st.tuples(st.sampled_from(["refuse", "accept", "sleep", "kill", "restart", "kill sender"])),
     st.tuples(st.sampled_from(["PAUSE", "RESUME", "PURGE"]), names),
     st.tuples(st.just("replay"), st.just("strict")),
     names.flatmap(lambda name: st.tuples(st.just("update"), st.just(name), st.sampled_from(UPDATES[name]))),
@@ -107,6 +109,9 @@ class Story:
         elif what in ("kill", "restart"):
             await asyncio.to_thread(self.server.kill if what == "kill" else self.server.stop)
             await asyncio.to_thread(self.server.start)
+        elif what == "kill sender":
+            for sender in self.server.senders():
+                os.kill(sender, signal.SIGKILL)
         elif what == "update":
             await self.tell("WEBHOOK.UPDATE", rest[0], *rest[1].split())
         elif what == "replay":
@@ -151,7 +156,8 @@ class Story:
 
 async def tell(story: list[Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="story-") as scratch:
-        server = ServerProcess(Path(scratch) / "data", "--log-level", "warning")
+        sender = ("--set", "webhooks.delivery.sender_processes=1")
+        server = ServerProcess(Path(scratch) / "data", "--log-level", "warning", *sender)
         async with Receiver() as receiver:
             await asyncio.to_thread(server.start)
             try:
@@ -173,6 +179,8 @@ async def tell(story: list[Any]) -> None:
 @example([("fault", "plain", FAULTS), ("fault", "batch", FAULTS), ("fault", "small", FAULTS), ("write", "a", 6),
           ("write", "b", 6), ("write", "a", 6), ("kill",), ("update", "batch", "BATCH false"),
           ("write", "a", 3)])  # fmt: skip
+@example([("write", "a", 6), *[("sleep",)] * 9, ("fault", "batch", [Reply(fault="hang")] * 3), ("write", "a", 6),
+          ("write", "b", 6), ("kill sender",), ("write", "a", 3), ("sleep",), ("kill sender",)])  # fmt: skip
 @example([("refuse",), ("write", "a", 1), ("sleep",), ("accept",), ("write", "a", 2), ("replay", "strict")])
 @example([("fault", "strict", [Reply(500)] * 3), ("write", "a", 4), ("sleep",), ("replay", "strict"),
           ("PAUSE", "plain"), ("write", "c", 4), ("PURGE", "plain"), ("kill",), ("write", "c", 1)])  # fmt: skip

@@ -168,10 +168,11 @@ class Sender:
         head = _head(route, request)
         _answering.set(answer)
         connection = await self._connector.connect(route.target, [], _NO_TIMEOUT)
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None:
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
         try:
-            protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None:
-                raise aiohttp.ServerDisconnectedError
             protocol.set_response_params(auto_decompress=False, read_until_eof=True)
             transport.writelines((head, request.body))
             while True:
@@ -191,6 +192,8 @@ class Sender:
                         connection.release()
                     return
         finally:
+            if transport.get_write_buffer_size():
+                transport.abort()  # close() would go on sending to a receiver that may never read
             connection.close()  # unless it was released: it is not used again
 
     def _context(self, tls: Tls) -> ssl.SSLContext:

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,66 @@ async def test_a_large_body_arrives_whole(receiver: Receiver, sender: Sender) ->
     assert (await sender.post(request(receiver.url(), body=body))).delivered
     assert receiver.requests[0].body == body
     assert receiver.requests[0].headers["content-length"] == str(len(body))
+
+
+async def test_an_answer_that_came_before_all_was_read_ends_the_connection() -> None:
+    """What is left of the body would be taken for the next request; nor is it sent for nothing."""
+    heads, rests, tasks = [], list[int](), []
+
+    async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.current_task())
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 413 Too much\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        rests.append(0)
+        with suppress(ConnectionError):
+            while chunk := await reader.read(1 << 20):
+                rests[-1] += len(chunk)
+                await asyncio.sleep(0.001)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(impatient, "127.0.0.1", 0, limit=1000)
+    sender = Sender(Rules(), Tls())
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    for _ in range(2):
+        outcome = await sender.post(request(url, body=b"x" * (64 << 20)))
+        assert (outcome.stage, outcome.status) == (Stage.STATUS, 413)
+    await sender.close()
+    server.close()
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    assert [head[:6] for head in heads] == [b"POST /"] * 2
+    assert all(rest < 64 << 20 for rest in rests)
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Smuggled: 1", "a\nX-Smuggled: 1", "a\r", "a\0"])
+async def test_a_header_with_a_line_break_is_not_sent(receiver: Receiver, sender: Sender, value: str) -> None:
+    outcome = await sender.post(request(receiver.url())._replace(headers=(("X-Own", value),)))
+    assert (outcome.stage, outcome.error) == (Stage.SEND, "cannot send: ValueError")
+    assert receiver.requests == []
+
+
+async def test_a_cancelled_request_is_cancelled_and_no_timeout(receiver: Receiver, sender: Sender) -> None:
+    receiver.default = Reply(fault="hang")
+    task = asyncio.create_task(sender.post(request(receiver.url())))
+    await receiver.wait(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_timeout_leaves_the_task_as_it_was(receiver: Receiver, sender: Sender) -> None:
+    receiver.script("/", Reply(fault="hang"))
+
+    async def twice() -> list[Outcome]:
+        found = [await sender.post(request(receiver.url("/"), timeout_ms=n)) for n in (50, 5000)]
+        task = asyncio.current_task()
+        assert task is not None and not task.cancelling()
+        return found
+
+    first, second = await asyncio.create_task(twice())
+    assert (first.stage, second.status) == (Stage.TIMEOUT, 200)
 
 
 async def test_a_bomb_is_not_opened(receiver: Receiver, sender: Sender) -> None:
