@@ -34,7 +34,7 @@ def filled(directory: Path, frames: int = FRAMES, **options: Any) -> str:
 
 def progress(harness: Harness, directory: Path) -> tuple[Recovery, list[float]]:
     journal = Journal.open(directory, fsync="no")
-    recovery = Recovery(harness.engine, directory / "dump.rdb", journal, lambda changes, notes: None)
+    recovery = Recovery(harness.engine, directory / "dump.rdb", journal, lambda *told: None)
     recovery.open()
     try:
         return recovery, [recovery.percentage for _ in recovery.steps()]
