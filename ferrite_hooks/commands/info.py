@@ -118,8 +118,8 @@ def _memory(engine: Engine) -> Fields:
     yield "mem_aof_buffer", 0
     yield "mem_allocator", "python"
     yield "active_defrag_running", 0
-    yield "lazyfree_pending_objects", 0
-    yield "lazyfreed_objects", 0
+    yield "lazyfree_pending_objects", engine.lazyfree.pending
+    yield "lazyfreed_objects", engine.lazyfree.freed
 
 
 def _scripting_memory(engine: Engine) -> Fields:

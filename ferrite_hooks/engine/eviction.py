@@ -96,6 +96,11 @@ class Eviction:
             self._measure()
             if self._used <= self.limit:
                 return False
+        if self._engine.lazyfree.pending:  # what was deleted is about to make room
+            more = self._engine.lazyfree.work()
+            self._measure()
+            if more or self._used <= self.limit:
+                return False
         if not self._may_evict():
             return not self._kind
         return not self._evict(PER_COMMAND)
@@ -108,7 +113,9 @@ class Eviction:
         self._measure()
         pause = max(MEASURE_MS, (perf_counter_ns() - started) * _SHARE // 1_000_000)
         if self._used > self.limit and self._may_evict():
-            if self._evict(PER_CYCLE) and self._used > self.limit:
+            if engine.lazyfree.pending:
+                pause = 1  # perhaps nothing needs to go once that has gone
+            elif self._evict(PER_CYCLE) and self._used > self.limit:
                 pause = 1
             engine.latency.add("eviction-cycle", perf_counter_ns() - started)
             engine.settle()
