@@ -1,8 +1,8 @@
 """`maxmemory`: which keys go when memory is full, and who is told -OOM.
 
 Memory is measured ten times a second (memory.Meter, off the hot path); between two measurements what clients
-have sent counts as growth, and what was evicted as freed. A command that may need memory first evicts a few
-keys if there is too much; a timer goes on with the rest. Victims are chosen as Redis does: the best of
+have sent counts as growth, and what was evicted as freed. Every command first evicts a few keys if there is too
+much; a timer goes on with the rest. Victims are chosen as Redis does: the best of
 `maxmemory-samples` random keys and of the best ones seen before. Nothing of this exists while maxmemory is 0.
 """
 
@@ -86,9 +86,13 @@ class Eviction:
         now = self._engine.clock.now - self._since if self._since else 0
         return self._exceeded_ms + now, now
 
+    def grew(self, size: int) -> None:
+        """So many bytes were taken that no client has sent."""
+        self._input -= size
+
     def over(self) -> bool:
-        """Whether a command that needs memory must be refused. Evicts, a bounded number of keys, before it
-        says so; while there are more to evict the answer is no."""
+        """Asked before every command: whether it must be refused if it needs memory. Evicts, a bounded number of
+        keys, before it says so; while there are more to evict the answer is no."""
         grown = self._engine.host.input_bytes - self._input
         if self._used + grown <= self.limit:
             return False
