@@ -16,6 +16,7 @@ from ferrite_hooks import glob
 from ferrite_hooks.commands.common import integer, strtod
 from ferrite_hooks.config import parse_size
 from ferrite_hooks.engine.command import Argv, command
+from ferrite_hooks.engine.scripts import scripts
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import NO_SUCH_KEY, ReplyError, printable, subcommand_syntax
 from ferrite_hooks.resp.reply import OK, BigNumber, Encoded, Members, Pairs, Push, Reply, Several, Simple, Verbatim
@@ -185,6 +186,13 @@ def _reload(s: Session, argv: Argv) -> Reply:
 @_sub("SET-ACTIVE-EXPIRE <0|1>", "Whether keys past their time go when nobody touches them.", 1, 1)
 def _set_active_expire(s: Session, argv: Argv) -> Reply:
     s.engine.expiry.active = argv[2] != b"0"
+    return OK
+
+
+@_sub("SET-DISABLE-DENY-SCRIPTS <0|1>", "Whether scripts may also call what is closed to them: server and connection"
+      " commands.", 1, 1)  # fmt: skip
+def _set_disable_deny_scripts(s: Session, argv: Argv) -> Reply:
+    scripts(s.engine).all_commands = argv[2] != b"0"
     return OK
 
 

@@ -125,7 +125,7 @@ def _memory(engine: Engine) -> Fields:
 def _scripting_memory(engine: Engine) -> Fields:
     scripting: Scripts | None = engine.extensions.get("scripting")
     held = libraries(engine)
-    used = scripting.lua.used() if scripting is not None else 0
+    used = scripting.used() if scripting is not None else 0
     cached = scripting.cache if scripting is not None else {}
     sources = sum(len(script.source) for script in cached.values())
     functions = sum(map(len, held.sources()))
