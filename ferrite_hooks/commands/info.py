@@ -170,7 +170,7 @@ def _stats(engine: Engine) -> Fields:
     yield "expired_stale_perc", "0.00"
     yield "expired_time_cap_reached_count", 0
     yield "evicted_keys", engine.eviction.evicted
-    yield "evicted_clients", 0
+    yield "evicted_clients", engine.stats.evicted_clients
     yield "total_eviction_exceeded_time", exceeded
     yield "current_eviction_exceeded_time", exceeded_now
     yield "keyspace_hits", engine.hits

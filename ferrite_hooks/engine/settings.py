@@ -12,12 +12,27 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.config import KEYS, REDIS_NAMES
-from ferrite_hooks.config_keys import Key, Value
+from ferrite_hooks.config_keys import Key, Value, parse_size
 from ferrite_hooks.engine.latency import OFF
 from ferrite_hooks.engine.pubsub import notify_flags, notify_text
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
+
+
+_LEAST_FOR_CLIENTS = 128 << 10  # with less nobody could say that it was a mistake
+
+
+def clients_limit_error(text: str) -> str:
+    """What is wrong with a value of maxmemory-clients, "" = nothing."""
+    try:
+        if not text.endswith("%"):
+            parse_size(text)
+        elif int(text[:-1]) > 100:
+            return "percentage argument must be less or equal to 100"
+    except ValueError:
+        return "argument must be a memory or percent value"
+    return ""
 
 
 def _row(name: str, default: Value, help: str, **facts: Any) -> Key:
@@ -44,7 +59,8 @@ _REDIS_ONLY = (
     _row("latency-tracking-info-percentiles", "50 99 99.9", "Percentiles of INFO latencystats"),
     _row("lfu-log-factor", 10, "How slowly the access counter grows", low=0),
     _row("lfu-decay-time", 1, "Minutes after which the access counter is halved", low=0),
-    _row("maxmemory-clients", "0", "Accepted; output limits bound each client"),
+    _row("maxmemory-clients", "0", "Bytes that the buffers of all clients may take, or N% of maxmemory, 0 = any; once a"
+         " second the largest are disconnected", check=clients_limit_error),
     _row("close-on-replica-write", True, "Accepted; there are no replicas"),
     _row("replica-serve-stale-data", True, "Accepted; there are no replicas"),
     _row("replica-read-only", True, "Accepted; there are no replicas"),
@@ -140,6 +156,18 @@ def _memory(engine: Engine, value: object) -> None:
     engine.eviction.configure()
 
 
+def _clients_limit(engine: Engine, value: str) -> None:
+    if not value.endswith("%"):
+        engine.settings["maxmemory-clients"] = str(parse_size(value))
+
+
+def clients_limit(engine: Engine) -> int:
+    """Bytes that the buffers of all clients may take, 0 = any number."""
+    value: str = engine.settings["maxmemory-clients"]
+    limit = engine.settings["maxmemory"] * int(value[:-1]) // 100 if value.endswith("%") else int(value)
+    return max(limit, _LEAST_FOR_CLIENTS) if limit else 0
+
+
 def _replicas(engine: Engine, _: int) -> None:
     engine.wants_replicas = bool(engine.settings["min-replicas-to-write"] and engine.settings["min-replicas-max-lag"])
     engine.refresh()
@@ -150,6 +178,7 @@ APPLY: dict[str, Callable[[Engine, Any], None]] = {
     "requirepass": _password,
     "latency-monitor-threshold": _latency,
     "maxmemory": _memory,
+    "maxmemory-clients": _clients_limit,
     "maxmemory-policy": _memory,
     "slowlog-log-slower-than": _slowlog,
     "notify-keyspace-events": _notify,

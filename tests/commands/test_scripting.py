@@ -615,5 +615,4 @@ def test_info_does_not_count_what_scripts_have_left_behind(harness: Harness, cli
     client("EVAL", "return 1", 0)
     before = scripts(harness.engine).used()
     client("EVAL", "return #string.rep('x', 500000)", 0)
-    assert scripts(harness.engine).lua.used() > before + 400_000
     assert scripts(harness.engine).used() < before + 5000
