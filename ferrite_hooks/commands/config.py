@@ -109,6 +109,7 @@ def config_resetstat(s: Session, argv: Argv) -> Reply:
     engine.errors.clear()
     host = engine.host
     host.connections_received = host.rejected_connections = host.input_bytes = host.output_bytes = 0
+    host.reads = host.writes = 0
     for made in all_commands():
         made.reset_statistics()
     return OK

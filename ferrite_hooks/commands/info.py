@@ -159,6 +159,8 @@ def _stats(engine: Engine) -> Fields:
     yield "total_net_output_bytes", host.output_bytes
     yield "instantaneous_input_kbps", f"{bytes_in / 1024:.2f}"
     yield "instantaneous_output_kbps", f"{bytes_out / 1024:.2f}"
+    yield "instantaneous_input_repl_kbps", "0.00"
+    yield "instantaneous_output_repl_kbps", "0.00"
     yield "total_net_repl_input_bytes", 0
     yield "total_net_repl_output_bytes", 0
     yield "rejected_connections", host.rejected_connections
@@ -194,6 +196,13 @@ def _stats(engine: Engine) -> Fields:
     yield "tracking_total_prefixes", prefixes
     yield "unexpected_error_replies", 0
     yield "total_error_replies", engine.error_replies
+    yield "dump_payload_sanitizations", 0
+    yield "total_reads_processed", host.reads
+    yield "total_writes_processed", host.writes
+    yield "io_threaded_reads_processed", 0
+    yield "io_threaded_writes_processed", 0
+    yield "reply_buffer_shrinks", 0
+    yield "reply_buffer_expands", 0
     denied = engine.acl.denied
     yield "acl_access_denied_auth", denied["auth"]
     yield "acl_access_denied_cmd", denied["command"]

@@ -23,8 +23,8 @@ class Host:
     __slots__ = (
         "background_save", "build", "check_settings", "compact", "config_file", "connections_received", "fork_usec",
         "forks", "input_bytes", "journal", "last_save", "output_bytes", "persistence", "port",
-        "rejected_connections", "reload", "reload_journal", "rewrite_config", "run_id", "save", "settings_changed",
-        "shutdown", "tls_port",
+        "reads", "rejected_connections", "reload", "reload_journal", "rewrite_config", "run_id", "save",
+        "settings_changed", "shutdown", "tls_port", "writes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -33,6 +33,7 @@ class Host:
         self.config_file = ""
         self.build = "interpreted"  # or "compiled"
         self.connections_received = self.rejected_connections = self.input_bytes = self.output_bytes = 0
+        self.reads = self.writes = 0  # chunks that came from clients, and went to them
         # INFO's persistence section, as (name, value) pairs
         self.persistence: Callable[[], list[tuple[str, Any]]] = list
         self.last_save = 0  # unix seconds

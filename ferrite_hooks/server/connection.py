@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         s.last_at = s.engine.clock.tick()
         self.reading = len(data)
         s.engine.host.input_bytes += self.reading
+        s.engine.host.reads += 1
         if not parser.authenticated:
             parser.authenticated = s.authenticated
         commands = parser.feed(data)
