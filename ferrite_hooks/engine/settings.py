@@ -35,6 +35,14 @@ def clients_limit_error(text: str) -> str:
     return ""
 
 
+def _percentiles_error(text: str) -> str:
+    try:
+        inside = all(0 <= float(word) <= 100 for word in text.split())
+    except ValueError:
+        return "Invalid latency-tracking-info-percentiles parameters"
+    return "" if inside else "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
+
+
 def _row(name: str, default: Value, help: str, **facts: Any) -> Key:
     return Key(name, default, help, redis=name, live=True, **facts)
 
@@ -56,7 +64,8 @@ _REDIS_ONLY = (
     _row("acl-pubsub-default", "resetchannels", "Channels of new users", choices=("allchannels", "resetchannels")),
     _row("tracking-table-max-keys", 1_000_000, "Most keys that client-side caching remembers", low=0),
     _row("latency-tracking", True, "Whether INFO latencystats is kept"),
-    _row("latency-tracking-info-percentiles", "50 99 99.9", "Percentiles of INFO latencystats"),
+    _row("latency-tracking-info-percentiles", "50 99 99.9", "Percentiles of INFO latencystats",
+         check=_percentiles_error),
     _row("lfu-log-factor", 10, "How slowly the access counter grows", low=0),
     _row("lfu-decay-time", 1, "Minutes after which the access counter is halved", low=0),
     _row("maxmemory-clients", "0", "Bytes that the buffers of all clients may take, or N% of maxmemory, 0 = any; once a"
@@ -168,6 +177,11 @@ def clients_limit(engine: Engine) -> int:
     return max(limit, _LEAST_FOR_CLIENTS) if limit else 0
 
 
+def _percentiles(engine: Engine, value: str) -> None:
+    shown = [f"{float(word):.6f}".rstrip("0").rstrip(".") for word in value.split()]
+    engine.settings["latency-tracking-info-percentiles"] = " ".join(shown)
+
+
 def _replicas(engine: Engine, _: int) -> None:
     engine.wants_replicas = bool(engine.settings["min-replicas-to-write"] and engine.settings["min-replicas-max-lag"])
     engine.refresh()
@@ -177,6 +191,7 @@ def _replicas(engine: Engine, _: int) -> None:
 APPLY: dict[str, Callable[[Engine, Any], None]] = {
     "requirepass": _password,
     "latency-monitor-threshold": _latency,
+    "latency-tracking-info-percentiles": _percentiles,
     "maxmemory": _memory,
     "maxmemory-clients": _clients_limit,
     "maxmemory-policy": _memory,
