@@ -1,25 +1,44 @@
-# make run [ARGS="--port 7000"]    make test [PYTEST_ARGS="-k journal"]    make lint    make bench
-# Everything goes into .venv; stamp files there keep a second run quick.
+# make run [ARGS="--port 7000"]    make test [PYTEST_ARGS="-k journal"]    make lint    make compiled
+# make bench    make bench-check
+# Everything goes into .venv; stamp files there keep a second run quick. PURE=1 does without the compiled build.
 
 BIN := .venv/bin
 ARGS ?=
 PYTEST_ARGS ?=
+PURE ?=
+SOURCES := $(shell find ferrite_hooks -name '*.py')
 
-run: .venv/run-stamp
-	@exec $(BIN)/ferrite-hooks $(ARGS)
+# The compiled package lies in .venv/compiled, before the sources in the path. Without that directory Python finds the
+# sources alone.
+FAST := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/.venv/compiled:$(CURDIR)
+ifeq ($(PURE),)
+BUILT := .venv/compiled-stamp
+else
+BUILT := .venv/run-stamp
+FAST := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)
+endif
 
-# The exit code of pytest itself is kept for .ci/run: make's own is 2 whatever went wrong.
-test: lint
+run: $(BUILT)
+	@$(FAST) exec $(BIN)/python -m ferrite_hooks $(ARGS)
+
+# The whole suite twice, in both builds. Pytest's own exit code is kept for .ci/run: make's is 2 whatever went wrong.
+test: lint $(BUILT)
 	@tools/test-programs
 	@tools/node-clients .venv/node
-	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS); code=$$?; echo $$code > .venv/pytest-exit; exit $$code
+	@tools/test-builds $(PYTEST_ARGS); code=$$?; echo $$code > .venv/pytest-exit; exit $$code
+
+compiled: .venv/compiled-stamp
 
 lint: .venv/test-stamp
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 
-bench: .venv/test-stamp
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/test-stamp $(BUILT)
+	@$(FAST) $(BIN)/python -m benchmarks $(ARGS)
+
+# Has a command become more expensive? Does not depend on how fast the machine is.
+bench-check: .venv/test-stamp $(BUILT)
+	@$(FAST) $(BIN)/python -m benchmarks.check $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -34,4 +53,8 @@ clean:
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check install -e '.[test]'
 	@touch $@ .venv/run-stamp
 
-.PHONY: run test lint bench clean
+.venv/compiled-stamp: .venv/run-stamp setup.py tools/compile $(SOURCES)
+	@tools/compile .venv/compiled
+	@touch $@
+
+.PHONY: run test lint bench bench-check compiled clean

@@ -6,6 +6,7 @@ other's time. On a machine with one core the figures still compare, for both sid
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -132,6 +133,12 @@ def machine() -> dict[str, str]:
         "redis-server": redis,
         **{name: version(name) for name in ("ferrite-hooks", "uvloop", "hiredis", "aiohttp") if _installed(name)},
     }
+
+
+def build() -> str:
+    """Which build of the package this Python imports: "compiled" (mypyc) or "pure"."""
+    path = importlib.util.find_spec("ferrite_hooks.engine.run")
+    return "pure" if path is None or str(path.origin).endswith(".py") else "compiled"
 
 
 def _installed(name: str) -> bool:

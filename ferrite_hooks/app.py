@@ -38,7 +38,7 @@ from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store.files import DISK, Files
 from ferrite_hooks.store.journal import Journal, JournalError
 from ferrite_hooks.store.snapshot import SnapshotDamaged
-from ferrite_hooks.version import __version__
+from ferrite_hooks.version import __version__, build
 from ferrite_hooks.web.server import Web
 
 log = logging.getLogger("ferrite_hooks")
@@ -238,7 +238,7 @@ class App:
         server = self.config.server
         listening = [_shown(listener) + (" (TLS)" if tls else "") for listener, tls in self._sockets]
         lines = [
-            f"Ferrite Hooks {__version__}, pid {os.getpid()}",
+            f"Ferrite Hooks {__version__} ({build()}), pid {os.getpid()}",
             f"listening on {', '.join(listening)}",
         ]
         if self.journal is not None:

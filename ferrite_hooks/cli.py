@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ferrite_hooks import listen, tools
 from ferrite_hooks.config import Config, ConfigError, load
-from ferrite_hooks.version import REDIS_VERSION, __version__
+from ferrite_hooks.version import REDIS_VERSION, __version__, build
 
 # flag, configuration key, placeholder, help
 _FLAGS = (
@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         "`check` looks for damage in a data directory, `backup` copies one.",
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"ferrite-hooks {__version__} (Redis {REDIS_VERSION})")
+    version = f"ferrite-hooks {__version__} (Redis {REDIS_VERSION}, {build()})"
+    parser.add_argument("--version", action="version", version=version)
     parser.add_argument("--config", metavar="FILE", type=Path, help="configuration file (see config.example.toml)")
     parser.add_argument("--check-config", action="store_true", help="check the configuration and exit")
     parser.add_argument("--bind", metavar="ADDR", nargs="+", help="addresses to listen on (loopback)")

@@ -6,9 +6,12 @@ from typing import Any
 
 import ferrite_hooks.commands  # noqa: F401  (declares the commands)
 from ferrite_hooks.clock import ManualClock
+from ferrite_hooks.engine.command import all_commands
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.run import run
 from ferrite_hooks.engine.session import Session
+from ferrite_hooks.webhooks.match import Matcher
+from ferrite_hooks.webhooks.model import Webhook
 
 
 class Audit:
@@ -56,6 +59,16 @@ class Client:
         return data
 
 
+def for_everything() -> Matcher:
+    """As of a server whose only webhook wants every event, those too that no webhook can ask for (rename_to)."""
+    matcher = Matcher()
+    matcher.set([Webhook(serial=1, name="all", url="http://127.0.0.1/")])
+    declared = {event for made in all_commands() for event in made.events}
+    scope = matcher._scope(0, "set")
+    matcher._scopes = {db: dict.fromkeys(declared, scope) for db in range(16)}
+    return matcher
+
+
 class Harness:
     """An Engine whose clock stands still, with its effects and changes at hand."""
 
@@ -72,7 +85,7 @@ class Harness:
 
     def capture_all(self) -> None:
         """Makes every change interesting, as a webhook for everything would."""
-        self.engine.set_interest(lambda db, event, key: (1,))
+        self.engine.set_interest(for_everything())
 
     def effects(self) -> list[list[bytes]]:
         """Effects since the last call, without the SELECTs; changes are dropped."""

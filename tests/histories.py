@@ -80,8 +80,8 @@ def play(redis_port: int, history: Iterable[tuple[Word, ...]], resp: int = 2) ->
 
 def run_watched(
     harness: Harness, client: Client, words: tuple[Word, ...], before: dict[tuple[int, bytes], Any]
-) -> None:
-    """Runs one command and checks its events; leaves the effects to be drained."""
+) -> list[str]:
+    """Runs one command and checks its events, which it returns; leaves the effects to be drained."""
     client(*words)
     changes, harness.engine.changes = harness.engine.changes, []
     after = contents(harness)
@@ -92,6 +92,7 @@ def run_watched(
     assert not caused or caused <= set(find([str(word).encode() for word in words]).events), (words, changes)
     if not harness.engine.effects:
         assert not changes and not changed, (words, changes)
+    return [change.event for change in changes]
 
 
 def apply(harness: Harness, effects: list[list[bytes]]) -> None:

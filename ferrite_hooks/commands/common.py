@@ -40,6 +40,8 @@ _NOT_ZERO = re.compile(rb"[^ep]*[1-9]", re.IGNORECASE)
 
 def integer(raw: bytes | bytearray, error: str = NOT_INTEGER) -> int:
     """A signed 64-bit integer as Redis reads it: no blanks, no plus sign, no leading zeros."""
+    if len(raw) < 19 and raw.isdigit() and (raw[0] != 48 or len(raw) == 1):  # what there is most of
+        return int(raw)
     if _INTEGER.match(raw):
         value = int(raw)
         if I64_MIN <= value <= I64_MAX:
@@ -63,6 +65,8 @@ def strtod(raw: bytes) -> float | None:
 def double(raw: bytes, error: str = NOT_FLOAT) -> float:
     """A double as Redis reads it: decimal, hexadecimal or inf; never nan, no blanks, neither too large nor too
     small for a double."""
+    if len(raw) < 19 and raw.isdigit():  # what there is most of
+        return float(raw)
     value = strtod(raw)
     if value is None or (isinf(value) and b"n" not in raw.lower()) or (value == 0 and _NOT_ZERO.match(raw)):
         raise ReplyError(error)

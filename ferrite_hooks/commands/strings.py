@@ -239,7 +239,7 @@ def _increment(s: Session, key: bytes, by: int) -> int:
     number = by if value is None else integer(value) + by
     if not I64_MIN <= number <= I64_MAX:
         raise ReplyError(OVERFLOW)
-    s.db.put(key, b"%d" % number, "incrby", keep_ttl=True)
+    s.db.put(key, str(number).encode(), "incrby", keep_ttl=True)
     return number
 
 

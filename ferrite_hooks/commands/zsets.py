@@ -122,6 +122,28 @@ def add(s: Session, key: bytes, options: set[bytes], scores: list[float], member
     return len(written) // 2 if b"CH" in options else added
 
 
+def _add_one(s: Session, key: bytes, score: float, member: bytes) -> Reply:
+    """`add` of one pair without options: what most callers send, for less."""
+    db = s.db
+    zset = db.edit(key, ZSet)
+    fresh = zset is None
+    if zset is None:
+        zset = ZSet()
+    old = zset.scores.get(member)
+    if old == score:
+        return 0
+    if not zset.big:
+        score += 0.0  # as in `add`
+    zset.add(member, score)
+    if old is None:
+        grow_zset(zset, (member,), s.engine.settings)
+    if db.observed:
+        db.commit(key, zset, "zadd", ("zset", [member, score]), None if fresh else ("zset", [member, old]))
+    else:
+        db.commit(key, zset, "zadd")
+    return 1 if old is None else 0
+
+
 @command(
     "ZADD key [<NX | XX>] [<GT | LT>] [CH] [INCR] score member [score member ...]",
     "Adds members to a sorted set, or changes their scores.",
@@ -129,6 +151,8 @@ def add(s: Session, key: bytes, options: set[bytes], scores: list[float], member
     complexity="O(log(N)) for each member",
 )  # fmt: skip
 def zadd(s: Session, argv: Argv) -> Reply:
+    if len(argv) == 4 and argv[2].isdigit():
+        return _add_one(s, argv[1], double(argv[2]), argv[3])
     at = 2
     options: set[bytes] = set()
     while at < len(argv) and (option := argv[at].upper()) in _ADD_OPTIONS:

@@ -15,7 +15,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ferrite_hooks.engine.syntax import Argument, arity, parse
 from ferrite_hooks.errors import SYNTAX, ReplyError, unknown_command, unknown_subcommand, wrong_arity
@@ -157,7 +157,7 @@ class Command:
 
 
 _ids = itertools.count()
-COMMANDS: dict[bytes, Command] = {}  # upper- and lower-case names: the spellings that clients send
+COMMANDS: Final[dict[bytes, Command]] = {}  # upper- and lower-case names: the spellings that clients send
 _SPEC = re.compile(r"(?:@(\d+)(?::(-?\d+)(?::(\d+))?)?(#?)|=([A-Z]+)/(\d+)(?::(-?\d+)(?::(\d+)(?::(\d+))?)?)?)\Z")
 
 

@@ -29,6 +29,7 @@ from ferrite_hooks.engine.settings import initial
 from ferrite_hooks.engine.stats import Stats
 from ferrite_hooks.engine.timers import Timers
 from ferrite_hooks.engine.transactions import unwatch
+from ferrite_hooks.webhooks.match import Matcher
 from ferrite_hooks.webhooks.model import Change, Written
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.command import Argv, Command
     from ferrite_hooks.engine.monitor import SlowEntry
     from ferrite_hooks.engine.tracking import Tracking
-
-Interest = Callable[[int, str, "bytes | None"], tuple[int, ...]]
 
 
 class Engine:
@@ -63,6 +62,7 @@ class Engine:
         "hits",
         "host",
         "interest",
+        "lap",
         "last_client_id",
         "latency",
         "lazyfree",
@@ -113,8 +113,9 @@ class Engine:
         self.tracking: Tracking | None = None  # the client-side caching table, while anyone uses it
         self.access: Access | None = None  # when or how often each key was used, while anyone needs it
         self.notify_flags: frozenset[str] = frozenset()
-        self.interest: Interest | None = None  # which webhooks want an event; None = there are none
+        self.interest: Matcher | None = None  # which webhooks want an event; None = there are none
         self.position = 0  # of the last change handed out
+        self.lap = 0  # perf_counter_ns() when the last command ended
         self.transaction = 0  # id of the running EXEC or script, 0 = none
         self.effects: list[Argv] = []  # what this tick changed, as replayable commands
         self.drained_db = -1  # database that the last effect was for
@@ -180,9 +181,9 @@ class Engine:
         """Keeps a change for the webhooks that want it."""
         if self.interest is None or self.loading:
             return
-        hooks = self.interest(db.index, event, key)
+        hooks = self.interest.match(db.index, event, key)
         if event == "rename_from" and isinstance(new, tuple):
-            hooks = tuple(dict.fromkeys(hooks + self.interest(db.index, event, new[1])))
+            hooks = tuple(dict.fromkeys(hooks + self.interest.match(db.index, event, new[1])))
         if not hooks:
             return
         self.position += 1
@@ -192,22 +193,14 @@ class Engine:
         else:
             title, client, ip = command.title, s.id, s.ip
         self.changes.append(
-            Change(
-                self.position,
-                self.clock.now,
-                db.index,
-                event,
-                key,
-                new,
-                old,
-                expire_at,
-                title,
-                client,
-                ip,
-                self.transaction,
-                hooks,
+            tuple.__new__(  # as Change(…), in half the time
+                Change,
+                (
+                    self.position, self.clock.now, db.index, event, key, new, old, expire_at, title, client, ip,
+                    self.transaction, hooks, "",
+                ),
             )
-        )
+        )  # fmt: skip
         if len(self.changes) == 1:
             self.on_pending()
 
@@ -245,7 +238,7 @@ class Engine:
         for db in self.databases:
             db.observe()
 
-    def set_interest(self, interest: Interest | None) -> None:
+    def set_interest(self, interest: Matcher | None) -> None:
         self.interest = interest
         self.observe_all()
 

@@ -52,7 +52,7 @@ class Expiry:
             if self._hashes[0][0] == when:
                 self._arm()
             elif len(self._hashes) > 4096 and len(self._hashes) > 4 * sum(
-                len(db.volatile) for db in self._engine.databases
+                len(db.timed_hashes) for db in self._engine.databases
             ):
                 self._rebuild()
 
@@ -68,11 +68,11 @@ class Expiry:
         return True
 
     def pruned(self, db: Database, key: bytes, most: int = 0) -> Value | None:
-        """What is at `key`, one of `db.volatile`, without the fields whose time has come: they are gone then, at
+        """What is at `key`, one of `db.timed_hashes`, without the fields whose time has come: they are gone then, at
         most `most` of them (0 = all)."""
         value, engine = db.data.get(key), self._engine
         if type(value) is not Hash or not value.times:
-            db.volatile.discard(key)
+            db.timed_hashes.discard(key)
             return value
         times = value.times
         if engine.loading or engine.clock.now <= times.next():
@@ -84,7 +84,7 @@ class Expiry:
         if times:
             self.note_fields(db, key, times)
         else:
-            db.volatile.discard(key)
+            db.timed_hashes.discard(key)
         return value or None
 
     def soonest(self) -> tuple[Database, bytes] | None:
@@ -133,7 +133,7 @@ class Expiry:
         db = self._engine.databases[index]
         value = db.data.get(key)
         times = value.times if type(value) is Hash else None
-        if key not in db.volatile or not times or times.noted != when:
+        if key not in db.timed_hashes or not times or times.noted != when:
             return 0
         before, times.noted = len(times), 0
         if times.next() < self._engine.clock.now:
@@ -149,7 +149,7 @@ class Expiry:
         heapify(self._heap)
         self._hashes = []
         for db in self._engine.databases:
-            for key in db.volatile:
+            for key in db.timed_hashes:
                 value = db.data.get(key)
                 if type(value) is Hash and value.times:
                     value.times.noted = value.times.next()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.version import build
 
 
 def _refuse(*_: Any) -> Any:
@@ -31,7 +32,7 @@ class Host:
         self.run_id = "0" * 40
         self.port = self.tls_port = 0
         self.config_file = ""
-        self.build = "interpreted"  # or "compiled"
+        self.build = build()
         self.connections_received = self.rejected_connections = self.input_bytes = self.output_bytes = 0
         self.reads = self.writes = 0  # chunks that came from clients, and went to them
         # INFO's persistence section, as (name, value) pairs

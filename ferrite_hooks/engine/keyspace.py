@@ -40,7 +40,8 @@ class Database:
     """One numbered database of an Engine."""
 
     __slots__ = (
-        "accessed", "blocked", "data", "engine", "expires", "index", "keys_index", "observed", "volatile", "watched",
+        "accessed", "blocked", "data", "engine", "expires", "hooked", "index", "keys_index", "observed",
+        "timed_hashes", "watched",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, index: int) -> None:
@@ -48,12 +49,13 @@ class Database:
         self.index = index
         self.data: dict[bytes, Value] = {}
         self.expires: dict[bytes, int] = {}  # unix ms
-        self.volatile: set[bytes] = set()  # all hashes with fields that expire, and some that no longer are
+        self.timed_hashes: set[bytes] = set()  # all hashes with fields that expire, and some that no longer are
         self.keys_index: Index | None = None  # for SCAN and RANDOMKEY, once one was asked for
         self.watched: dict[bytes, set[Session]] = {}
         self.blocked: dict[bytes, dict[Session, None]] = {}  # in the order they began to wait
         self.accessed: dict[bytes, int] | None = None  # when or how often keys were used, see access.py
-        self.observed = False
+        self.observed = False  # somebody listens to changes …
+        self.hooked = False  # … and it is nobody but webhooks
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -61,7 +63,7 @@ class Database:
         """The value of any type, without counting a hit or miss. A key past its time is removed first."""
         if self.expires and key in self.expires and self.engine.expiry.overdue(self, key):
             return None
-        if self.volatile and key in self.volatile:
+        if self.timed_hashes and key in self.timed_hashes:
             return self.engine.expiry.pruned(self, key)
         return self.data.get(key)
 
@@ -69,7 +71,7 @@ class Database:
         """The value for a reading command, or None; counts a keyspace hit or miss. Raises WRONGTYPE."""
         if self.expires and key in self.expires and self.engine.expiry.overdue(self, key):
             value = None
-        elif self.volatile and key in self.volatile:
+        elif self.timed_hashes and key in self.timed_hashes:
             value = self.engine.expiry.pruned(self, key)
         else:
             value = self.data.get(key)
@@ -111,7 +113,8 @@ class Database:
         which the caller announces with `emit(key, "expire")`. `new` is what webhooks show; a string shows
         itself."""
         old, displaced = None, self.data.get(key)
-        if self.observed:
+        heard = self._heard(key, event)
+        if heard:
             old = self.find(key)
             if type(old) is not bytes:
                 old = snapshot(old)
@@ -128,7 +131,7 @@ class Database:
         elif self.expires and not keep_ttl:
             self.expires.pop(key, None)
         self.engine.dirty += 1
-        if self.observed:
+        if heard:
             self.announce(key, event, value if type(value) is bytes else new, old)
 
     def commit(self, key: bytes, value: Value, event: str, new: Written = None, old: Written = None) -> None:
@@ -144,11 +147,11 @@ class Database:
                 self.keys_index.add(key)
             self.data[key] = value
             engine.dirty += 1
-            if self.observed:
+            if self._heard(key, event):
                 self.announce(key, event, new, old)
         else:
             engine.dirty += 1
-            if self.observed:
+            if self._heard(key, event):
                 self.announce(key, event, new, old)
             if key in self.data:
                 self._remove(key)
@@ -214,7 +217,7 @@ class Database:
                 other.find(key)
         self.data, other.data = other.data, self.data
         self.expires, other.expires = other.expires, self.expires
-        self.volatile, other.volatile = other.volatile, self.volatile
+        self.timed_hashes, other.timed_hashes = other.timed_hashes, self.timed_hashes
         self.keys_index, other.keys_index = other.keys_index, self.keys_index
         self.accessed, other.accessed = other.accessed, self.accessed
         engine = self.engine
@@ -243,7 +246,7 @@ class Database:
     def note_fields(self, key: bytes, value: Hash) -> None:
         """Tells the timer of the fields with a time to live that `value`, which is at `key`, may have."""
         if value.times:
-            self.volatile.add(key)
+            self.timed_hashes.add(key)
             self.engine.expiry.note_fields(self, key, value.times)
 
     def _welcome(self, key: bytes) -> None:
@@ -255,8 +258,8 @@ class Database:
     def _remove(self, key: bytes) -> None:
         del self.data[key]
         self.expires.pop(key, None)
-        if self.volatile:
-            self.volatile.discard(key)
+        if self.timed_hashes:
+            self.timed_hashes.discard(key)
         if self.keys_index is not None:
             self.keys_index.discard(key)
         if self.accessed is not None:
@@ -308,13 +311,13 @@ class Database:
         count = len(self.data)
         for key in [key for key in chain(self.watched, self.blocked) if key in self.data]:
             self._touch(key)
-        containers: list[Any] = [self.data, self.expires, self.volatile]
+        containers: list[Any] = [self.data, self.expires, self.timed_hashes]
         if self.keys_index is not None:
             containers += self.keys_index.parts()
         if self.accessed is not None:
             containers.append(self.accessed)
             self.accessed = {}
-        self.data, self.expires, self.volatile, self.keys_index = {}, {}, set(), None
+        self.data, self.expires, self.timed_hashes, self.keys_index = {}, {}, set(), None
         self.engine.lazyfree.add(count, containers)
         self.engine.dirty += count
         self.engine.capture(self, None, "flushdb", None, None, 0)
@@ -325,8 +328,16 @@ class Database:
     def emit(self, key: bytes, event: str, new: Written = None, old: Written = None) -> None:
         """Announces a change that was made in place."""
         self.engine.dirty += 1
-        if self.observed:
+        if self._heard(key, event):
             self.announce(key, event, new, old)
+
+    def _heard(self, key: bytes, event: str) -> bool:
+        """Whether anyone wants to know. Where there are only webhooks most writes concern none of them, which is
+        found out before anything is collected."""
+        if not self.observed:
+            return False
+        interest = self.engine.interest
+        return not self.hooked or interest is None or bool(interest.match(self.index, event, key))
 
     def announce(self, key: bytes, event: str, new: Written, old: Written, expire_at: int = -1) -> None:
         """Tells everyone who listens. Only called while `observed`."""
@@ -350,13 +361,9 @@ class Database:
     def observe(self) -> None:
         """Recomputes `observed`; called whenever a listener comes or goes."""
         engine = self.engine
-        self.observed = bool(
-            self.watched
-            or self.blocked
-            or engine.notify_flags
-            or engine.interest is not None
-            or engine.tracking is not None
-        )
+        others = bool(self.watched or self.blocked or engine.notify_flags or engine.tracking is not None)
+        self.hooked = engine.interest is not None and not others
+        self.observed = self.hooked or others
 
     # -- random access ---------------------------------------------------------------------------------------
 

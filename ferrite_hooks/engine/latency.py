@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ferrite_hooks.clock import Clock
 
 SAMPLES = 160
+BITS: Final = [6 + n.bit_length() for n in range(1024)]  # which bucket a duration belongs to, by its nanoseconds // 64
 OFF = 1 << 62
 
 

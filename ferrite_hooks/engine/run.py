@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ferrite_hooks import errors
 from ferrite_hooks.engine.blocking import Wait, block
 from ferrite_hooks.engine.command import COMMANDS, Argv, Command, find
+from ferrite_hooks.engine.latency import BITS
 from ferrite_hooks.engine.monitor import observe
 from ferrite_hooks.engine.pause import holds, postpone
 from ferrite_hooks.engine.transactions import discard
@@ -32,8 +33,8 @@ _HTTP = frozenset([b"post", b"host:"])  # how a request begins that a web page o
 _NOT_QUEUED = frozenset(["exec", "discard", "multi", "watch", "quit", "reset"])
 
 
-def run(s: Session, argv: Argv) -> Reply:
-    """Runs a client's command. Returns the reply value, an error being one too, or NO_REPLY."""
+def run(s: Session, argv: Argv, started: int = 0) -> Reply:
+    """Runs a client's command. Returns the reply value, an error being one too, or NO_REPLY. `started`: see `call`."""
     engine = s.engine
     called = False
     try:
@@ -46,7 +47,7 @@ def run(s: Session, argv: Argv) -> Reply:
             if reply is not None:
                 return reply
         called = True
-        reply = call(s, command, argv)
+        reply = call(s, command, argv, started)
     except ReplyError as error:
         if not called and argv[0].lower() in _HTTP:
             log.warning("closing client id=%d addr=%s: it speaks HTTP, perhaps for somebody else", s.id, s.addr)
@@ -71,22 +72,26 @@ def run(s: Session, argv: Argv) -> Reply:
     return reply
 
 
-def call(s: Session, command: Command, argv: Argv) -> Reply:
-    """Runs one command: its handler, its statistics, its effects for the journal. Raises ReplyError."""
+def call(s: Session, command: Command, argv: Argv, started: int = 0) -> Reply:
+    """Runs one command: its handler, its statistics, its effects for the journal. Raises ReplyError.
+
+    `started` is perf_counter_ns() where the caller knows it: `engine.lap`, when the command before has ended."""
     engine = s.engine
     before = engine.dirty
     outer, engine.command, engine.session = engine.command, command, s
     reply: Reply = None
-    started = perf_counter_ns()
+    if not started:
+        started = perf_counter_ns()
     try:
         reply = command.handler(s, argv)
     except ReplyError:
         command.failed += 1
         raise
     finally:
-        nanoseconds = perf_counter_ns() - started
+        engine.lap = perf_counter_ns()
+        nanoseconds = engine.lap - started
         if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
-            command.buckets[nanoseconds.bit_length()] += 1
+            command.buckets[BITS[nanoseconds >> 6] if nanoseconds < 65536 else nanoseconds.bit_length()] += 1
             command.nanoseconds += nanoseconds
         if engine.dirty != before and not engine.loading:
             if engine.override is None:

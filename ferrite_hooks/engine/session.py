@@ -108,10 +108,15 @@ class Session:
             value = self.with_late(value)
         if self.reply_mode == "on":
             self.encode(self.out, value)
-        elif self.reply_mode == "skip":
+        else:
+            self.unanswered()
+        self.wake()
+
+    def unanswered(self) -> None:
+        """A reply was left out, as CLIENT REPLY asked."""
+        if self.reply_mode == "skip":
             self.reply_mode = "on"
             self.refresh()
-        self.wake()
 
     def push(self, message: Reply) -> None:
         """Sends an out-of-band message, whatever CLIENT REPLY says. To the client whose own command is running

@@ -79,8 +79,8 @@ def attach(engine: Engine, manager: Manager) -> None:
 
 def listen(engine: Engine, manager: Manager) -> None:
     """Definitions have changed: does anyone listen, may anyone refuse?"""
-    wanted = manager.matcher.match if manager.matcher.listening else None
-    if engine.interest != wanted:
+    wanted = manager.matcher if manager.matcher.listening else None
+    if engine.interest is not wanted:
         engine.set_interest(wanted)
     rejecting = [d for d in manager.registry if d.webhook.enabled and d.webhook.overflow is Overflow.REJECT]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import (
@@ -29,8 +29,8 @@ from ferrite_hooks.resp.reply import (
 Out = list[bytes]
 Encode = Callable[[Out, Reply], None]
 
-_INTS = [b":%d\r\n" % n for n in range(1024)]
-_HEADS = [b"$%d\r\n" % n for n in range(1024)]  # of bulk strings
+_INTS: Final = [b":%d\r\n" % n for n in range(1024)]
+_HEADS: Final = [b"$%d\r\n" % n for n in range(1024)]  # of bulk strings
 
 
 def format_double(value: float) -> bytes:
@@ -45,18 +45,24 @@ def encode2(out: Out, value: Reply) -> None:
     kind = type(value)
     if kind is bytes:
         size = len(value)
-        out += (_HEADS[size], value, b"\r\n") if size < 1024 else (b"$%d\r\n%b\r\n" % (size, value),)
+        if size < 1024:
+            out.append(_HEADS[size] + value + b"\r\n")
+        elif size < 65536:
+            out.append(b"$%d\r\n%b\r\n" % (size, value))
+        else:  # not copied one time more than needed
+            out += (b"$%d\r\n" % size, value, b"\r\n")
     elif kind is Simple:
         out.append(value.wire)
     elif kind is int:
-        out.append(_INTS[value] if 0 <= value < 1024 else b":%d\r\n" % value)
+        out.append(_INTS[value] if 0 <= value < 1024 else f":{value}\r\n".encode())
     elif value is None:
         out.append(b"$-1\r\n")
     elif kind is list:
         out.append(b"*%d\r\n" % len(value))
         for item in value:
             if type(item) is bytes:
-                out.append(b"$%d\r\n%b\r\n" % (len(item), item))
+                size = len(item)
+                out.append(_HEADS[size] + item + b"\r\n" if size < 1024 else b"$%d\r\n%b\r\n" % (size, item))
             elif type(item) is float:
                 text = format_double(item)
                 out.append(b"$%d\r\n%b\r\n" % (len(text), text))
@@ -71,18 +77,24 @@ def encode3(out: Out, value: Reply) -> None:
     kind = type(value)
     if kind is bytes:
         size = len(value)
-        out += (_HEADS[size], value, b"\r\n") if size < 1024 else (b"$%d\r\n%b\r\n" % (size, value),)
+        if size < 1024:
+            out.append(_HEADS[size] + value + b"\r\n")
+        elif size < 65536:
+            out.append(b"$%d\r\n%b\r\n" % (size, value))
+        else:  # not copied one time more than needed
+            out += (b"$%d\r\n" % size, value, b"\r\n")
     elif kind is Simple:
         out.append(value.wire)
     elif kind is int:
-        out.append(_INTS[value] if 0 <= value < 1024 else b":%d\r\n" % value)
+        out.append(_INTS[value] if 0 <= value < 1024 else f":{value}\r\n".encode())
     elif value is None:
         out.append(b"_\r\n")
     elif kind is list:
         out.append(b"*%d\r\n" % len(value))
         for item in value:
             if type(item) is bytes:
-                out.append(b"$%d\r\n%b\r\n" % (len(item), item))
+                size = len(item)
+                out.append(_HEADS[size] + item + b"\r\n" if size < 1024 else b"$%d\r\n%b\r\n" % (size, item))
             else:
                 encode3(out, item)
     else:

@@ -10,7 +10,6 @@ does: nothing is reserved before it has arrived, and each malformed input gets R
 from __future__ import annotations
 
 import re
-from itertools import chain
 
 import hiredis
 
@@ -75,21 +74,20 @@ class Parser:
             return None
         reader = self._reader
         commands: list[Argv] = []
+        lines = 0
         try:
             reader.feed(data)
-            get = reader.gets
-            command = get()
+            command = reader.gets()
             while command is not False:
+                if type(command) is not list or not command:
+                    raise TypeError
+                for word in command:
+                    if type(word) is not bytes:
+                        raise TypeError
+                lines += 1 + 2 * len(command)
                 commands.append(command)
-                command = get()
-            if len(commands) == 1:
-                words = commands[0]
-                lines = 1 + 2 * len(words)
-                b"".join(words)  # raises TypeError for anything but bytes
-            else:
-                lines = len(commands) + 2 * sum(map(len, commands))
-                b"".join(chain.from_iterable(commands))
-            if data.count(b"\r\n") == lines and [] not in commands:
+                command = reader.gets()
+            if data.count(b"\r\n") == lines:
                 return commands
         except (hiredis.HiredisError, TypeError):
             pass

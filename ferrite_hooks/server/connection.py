@@ -16,22 +16,25 @@ from ferrite_hooks.engine.command import Argv
 from ferrite_hooks.engine.run import run
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.resp.encoder import encode2, encode3
 from ferrite_hooks.resp.parser import Parser
 from ferrite_hooks.resp.reply import NO_REPLY
 
 if TYPE_CHECKING:
     from ferrite_hooks.server.clients import Clients
+    from ferrite_hooks.server.tick import Tick
 
 _TURN = 1024  # commands of one client before the others get their turn
 _WAITING_MAX = 4096  # commands read ahead of a client that is blocked or does not read
 
 
-class Connection(asyncio.Protocol):
-    """asyncio's callbacks around a Session and a Parser."""
+class Connection:
+    """asyncio's callbacks around a Session and a Parser. It has all methods of asyncio.Protocol; without that base
+    class the compiled build can give it a C struct."""
 
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
-        self.tick = clients.tick
+        self.tick: Tick = clients.tick
         self.session: Session
         self.transport: asyncio.Transport
         self.parser: Parser
@@ -51,7 +54,7 @@ class Connection(asyncio.Protocol):
         s, parser = self.session, self.parser
         if s.close_after_reply:
             return
-        s.last_at = s.engine.clock.tick()
+        s.last_at = self.tick.began()
         self.reading = len(data)
         s.engine.host.input_bytes += self.reading
         s.engine.host.reads += 1
@@ -69,6 +72,9 @@ class Connection(asyncio.Protocol):
         elif not commands and parser.buffered > self.clients.query_limit:
             self.clients.drop(self, "query buffer limit")
         self.reading = 0
+
+    def eof_received(self) -> None:
+        """The peer has said all: asyncio closes the transport, too."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -88,14 +94,17 @@ class Connection(asyncio.Protocol):
     def _run(self, commands: list[Argv]) -> None:
         s = self.session
         out = s.out
+        started = s.engine.lap
         for number, argv in enumerate(commands, 1):
-            reply = run(s, argv)
+            reply = run(s, argv, started)
+            started = s.engine.lap
             if reply is not NO_REPLY:
-                if s.reply_mode == "on":
-                    s.encode(out, reply)
-                elif s.reply_mode == "skip":
-                    s.reply_mode = "on"
-                    s.refresh()
+                if s.special and s.reply_mode != "on":
+                    s.unanswered()
+                elif s.resp == 2:
+                    encode2(out, reply)
+                else:
+                    encode3(out, reply)
             if s.blocked is not None or s.close_after_reply:
                 self.waiting.extendleft(reversed(commands[number:]))
                 break
@@ -108,6 +117,7 @@ class Connection(asyncio.Protocol):
             commands = list(islice(self.waiting, _TURN))
             for _ in commands:
                 self.waiting.popleft()
+            self.tick.began()
             self._run(commands)
             if self.waiting:
                 self.tick.loop.call_soon(self.resume)

@@ -12,8 +12,9 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-Factory = Callable[[], asyncio.BaseProtocol]
+Factory = Callable[[], Any]  # makes what has the methods of asyncio.Protocol
 
 
 class ListenError(Exception):

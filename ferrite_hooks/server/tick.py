@@ -22,6 +22,7 @@ from ferrite_hooks.webhooks.model import Change
 
 log = logging.getLogger("ferrite_hooks.server")
 
+CLOCK_NS = 250_000  # how old the engine's idea of the time may be
 LAG_MS = 2000  # how far behind the disk may be under `everysec` before writers have to wait for it
 RETRY_SECONDS = 0.2  # between attempts to append what the disk has refused
 
@@ -66,11 +67,21 @@ class Tick:
         self._produced = 0  # what this tick has for the journal so far
         self._notes: list[Any] = []
         self._scheduled = False
+        self._told = 0  # perf_counter_ns() when the engine was told the time
         self._held: list[Frame] = []  # frames that the disk has refused, oldest first
         self._stuck: set[Connection] = set()  # those whose replies wait there; later ones wait behind them
         self._unsynced = 0  # frames that wait for fsync
         self._behind = False  # the disk is more than LAG_MS behind
         engine.on_pending = self.schedule
+
+    def began(self) -> int:
+        """Commands are about to run: their time begins. Returns the time in unix ms, as the engine's clock has it."""
+        engine = self.engine
+        engine.lap = now = perf_counter_ns()
+        if now - self._told > CLOCK_NS:
+            self._told = now
+            engine.clock.tick()
+        return engine.clock.now
 
     def woken(self, connection: Connection) -> None:
         """A session got something to say outside its own command, or was unblocked."""
@@ -231,7 +242,7 @@ class Tick:
     def _write(self, connection: Connection) -> None:
         out = connection.session.out
         if out and not connection.closed:
-            data = b"".join(out)
+            data = b"".join(out) if len(out) != 1 else out[0]
             self.engine.host.output_bytes += len(data)
             self.engine.host.writes += 1
             connection.transport.write(data)

@@ -27,6 +27,9 @@ class FieldTimes:
     def __len__(self) -> int:
         return len(self.when)
 
+    def __bool__(self) -> bool:  # mypyc does not ask __len__ for this
+        return bool(self.when)
+
     def set(self, field: bytes, when: int) -> None:
         self.when[field] = when
         heappush(self._heap, (when, field))

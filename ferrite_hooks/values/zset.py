@@ -43,6 +43,9 @@ class ZSet:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __bool__(self) -> bool:  # mypyc does not ask __len__ for this
+        return bool(self.scores)
+
     def __iter__(self) -> Iterator[bytes]:
         """The members, in no order that means anything."""
         return iter(self.scores)

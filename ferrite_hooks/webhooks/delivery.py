@@ -194,7 +194,7 @@ class Delivery:
         if when < self._alarm_at:
             if self._alarm is not None:
                 self._alarm.cancel()
-            self._alarm_at = when
+            self._alarm_at = float(when)
             self._alarm = self.desk.outside.at(when, self._ring)
 
     def _ring(self) -> None:

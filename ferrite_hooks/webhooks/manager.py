@@ -4,7 +4,7 @@
     for frame in journal: manager.replay(frame.changes, frame.notes)
     manager.start()
     ...
-    engine.interest = manager.matcher.match           # asked at every write
+    engine.set_interest(manager.matcher)             # asked at every write
     manager.accept(changes)                           # once per tick, after the journal has them
 
 Every method runs in the loop's thread and returns at once. What has to survive a restart is noted for the journal

@@ -38,7 +38,7 @@ class Matcher:
         self._reads_all = reads_all
         self._webhooks: dict[int, Webhook] = {}
         self._answers: dict[tuple[int, str, bytes], tuple[int, ...]] = {}
-        self._scopes: dict[tuple[int, str], _Scope] = {}
+        self._scopes: dict[int, dict[str, _Scope]] = {}  # by database and event
 
     def set(self, webhooks: Iterable[Webhook]) -> None:
         """Replaces the definitions; the disabled ones among them match nothing."""
@@ -55,7 +55,10 @@ class Matcher:
         """The serials, ascending, of the webhooks that want `event` (a notification name or an application
         event) of `key`. Without a key, a webhook with patterns is asked only about a flush, which
         concerns every key."""
-        scope = self._scopes.get((db, event)) or self._scope(db, event)
+        scopes = self._scopes.get(db)
+        scope = None if scopes is None else scopes.get(event)
+        if scope is None:
+            scope = self._scope(db, event)
         if scope.answer is not None:
             return scope.answer
         if key is None:
@@ -66,14 +69,15 @@ class Matcher:
         return self._look_up(scope, db, event, key) if answer is None else answer
 
     def _scope(self, db: int, event: str) -> _Scope:
-        if len(self._scopes) >= CACHED_SCOPES:
+        if sum(map(len, self._scopes.values())) >= CACHED_SCOPES:
             self._scopes.clear()
         webhooks = [
             w for w in self._webhooks.values()
             if (not w.databases or db in w.databases) and selects(w.events, event)
         ]  # fmt: skip
         limited = self._may_read is not None and not all(self._reads_all(w.owner) for w in webhooks)
-        scope = self._scopes[(db, event)] = _Scope(webhooks, limited)
+        scope = _Scope(webhooks, limited)
+        self._scopes.setdefault(db, {})[event] = scope
         return scope
 
     def _look_up(self, scope: _Scope, db: int, event: str, key: bytes) -> tuple[int, ...]:
@@ -95,7 +99,7 @@ _BySuffix = dict[int, dict[bytes, _Candidates]]  # length of the suffix -> suffi
 class _Scope:
     """The webhooks that want one event of one database, by their key patterns."""
 
-    __slots__ = ("_exact", "_lengths", "_prefixes", "answer", "any_key", "everyone", "limited", "quick")
+    __slots__ = ("_exact", "_first", "_lengths", "_prefixes", "answer", "any_key", "everyone", "limited", "quick")
 
     def __init__(self, webhooks: Iterable[Webhook], limited: bool) -> None:
         self.limited = limited  # an owner may not read every key
@@ -120,6 +124,9 @@ class _Scope:
                     table = self._prefixes.setdefault(prefix, {}).setdefault(len(suffix), {})
                     candidate = (len(prefix) + len(suffix), predicate, webhook.serial)
                     table.setdefault(suffix, []).append(candidate)
+        # By a key's first byte: whether any pattern begins with it. "" begins with every byte.
+        firsts = {start[:1] for start in (*self._exact, *self._prefixes)}
+        self._first = [b"" in firsts or bytes((byte,)) in firsts for byte in range(256)]
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self.any_key = tuple(sorted(any_key))
         self.everyone = tuple(sorted(everyone))
@@ -129,8 +136,10 @@ class _Scope:
         self.quick = not limited and steps <= QUICK_STEPS
 
     def find(self, key: bytes) -> tuple[int, ...]:
-        found = list(self._exact.get(key, ()))
         size = len(key)
+        if size and not self._first[key[0]]:
+            return self.any_key
+        found = list(self._exact.get(key, ()))
         for length in self._lengths:
             if length > size:
                 break

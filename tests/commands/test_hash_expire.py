@@ -136,7 +136,7 @@ def test_a_field_expires_by_the_timer(harness: Harness, h: Client) -> None:
     assert harness.events() == [("hexpired", b"h")] and h("HGETALL", "h") == {b"c": b"3"}
     harness.advance(5000)
     assert harness.events() == [("hexpired", b"h"), ("del", b"h")] and h("EXISTS", "h") == 0
-    assert harness.engine.stats.expired_fields == 3 and not harness.engine.databases[0].volatile
+    assert harness.engine.stats.expired_fields == 3 and not harness.engine.databases[0].timed_hashes
 
 
 def test_an_overdue_field_is_gone_when_it_is_touched(harness: Harness, h: Client) -> None:
@@ -174,7 +174,7 @@ def test_many_fields_go_in_slices(harness: Harness, client: Client) -> None:
     harness.advance(11)
     slices = [len(effect) - 2 for effect in harness.effects()]
     assert sum(slices) == 1000 and max(slices) == 200
-    assert harness.engine.databases[0].data[b"h"] == {b"stays": b"v"} and not harness.engine.databases[0].volatile
+    assert harness.engine.databases[0].data[b"h"] == {b"stays": b"v"} and not harness.engine.databases[0].timed_hashes
 
 
 @pytest.mark.parametrize("move", [
@@ -294,7 +294,7 @@ def test_a_stale_entry_of_the_timer_does_no_harm(harness: Harness, h: Client) ->
     assert h("HEXISTS", "h", "a") == 1
     h("SET", "h", "a string")
     harness.advance(8000)
-    assert h("GET", "h") == b"a string" and not harness.engine.databases[0].volatile
+    assert h("GET", "h") == b"a string" and not harness.engine.databases[0].timed_hashes
 
 
 FIELDS = st.lists(st.sampled_from("abc"), min_size=1, max_size=3)

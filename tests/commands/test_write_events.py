@@ -65,14 +65,8 @@ def events_of(harness: Harness, words: tuple[str, ...]) -> list[str]:
     copy = Harness()
     apply(copy, harness.engine.drain()[0])
     before = contents(harness)
-    told: list[str] = []
-
-    def interest(db: int, event: str, key: bytes | None) -> tuple[int, ...]:
-        told.append(event)
-        return (1,)
-
-    harness.engine.set_interest(interest)
-    run_watched(harness, harness.client, words, before)
+    harness.capture_all()
+    told = run_watched(harness, harness.client, words, before)
     apply(copy, harness.engine.drain()[0])
     assert contents(copy) == contents(harness)
     return told

@@ -156,7 +156,7 @@ def test_a_flushed_database_counts_its_keys(harness: Harness, client: Client) ->
     client("OBJECT", "IDLETIME", "s1")
     client("GET", "s1")
     db = harness.engine.databases[0]
-    held = [db.data, db.expires, db.volatile, db.accessed, *parts(db.data[b"k"])]
+    held = [db.data, db.expires, db.timed_hashes, db.accessed, *parts(db.data[b"k"])]
     assert db.keys_index is not None
     held += db.keys_index.parts()
     client("FLUSHALL", "ASYNC")

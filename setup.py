@@ -1,0 +1,35 @@
+"""The optional build: the modules of the hot path compiled to C by mypyc, from the same files.
+
+Only with FERRITE_HOOKS_COMPILE=1 (see tools/compile); without it the package is pure Python. Compiled are the
+modules that a command or an event passes through. What runs rarely stays Python: it would only make the build longer.
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import setup
+
+HOT = {
+    "": "clock errors",
+    "resp": "encoder parser reply",
+    "values": "encoding field_times index zset",
+    "webhooks": "delivery desk lanes match queue",
+    "engine": (
+        "blocking command engine expiry host keyspace latency monitor pause run session stats syntax timers "
+        "transactions"
+    ),
+    "commands": "common expire hashes keys lists sets strings zset_ranges zsets",
+    "server": "connection tick",
+}
+
+
+def extensions() -> list[object]:
+    if os.environ.get("FERRITE_HOOKS_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify
+
+    files = [str(Path("ferrite_hooks", room, f"{name}.py")) for room, names in HOT.items() for name in names.split()]
+    return mypycify(["--follow-imports=silent", "--ignore-missing-imports", *files], opt_level="2", debug_level="0")
+
+
+setup(ext_modules=extensions())
