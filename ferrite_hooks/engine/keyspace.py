@@ -112,7 +112,7 @@ class Database:
         """Sets a whole value, whatever stood there. `expire_at` (unix ms) gives it a time to live at once,
         which the caller announces with `emit(key, "expire")`. `new` is what webhooks show; a string shows
         itself."""
-        old, displaced = None, self.data.get(key)
+        old = None
         heard = self._heard(key, event)
         if heard:
             old = self.find(key)
@@ -122,6 +122,7 @@ class Database:
                 self._welcome(key)
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
+        displaced = self.data.get(key)
         self.data[key] = value
         if displaced is not None and type(displaced) is not bytes:
             self.engine.lazyfree.value(displaced)

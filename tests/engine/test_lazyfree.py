@@ -134,6 +134,15 @@ def test_expired_and_evicted_values_are_freed_later(
     assert counts(harness) == (0, 2)
 
 
+def test_what_is_overwritten_after_its_time_is_freed_once(harness: Harness, client: Client) -> None:
+    harness.capture_all()
+    make_set(client)
+    client("PEXPIRE", "k", 10)
+    harness.clock.advance(20)
+    client("SET", "k", "v")
+    assert counts(harness) == (1, 0)
+
+
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_only_moves_stays_whole(harness: Harness, client: Client, make: Callable[[Client], None]) -> None:
     make(client)
