@@ -173,13 +173,13 @@ def _quicklist_packed_threshold(s: Session, argv: Argv) -> Reply:
     raise ReplyError("ERR argument must be a memory value bigger than 1 and smaller than 4gb")
 
 
-@_sub("RELOAD [NOSAVE]", "Saves a snapshot and loads it in place of the data in memory; NOSAVE: loads the one that is"
-      " there.", 0, 1)  # fmt: skip
+@_sub("RELOAD [NOSAVE] [NOFLUSH] [MERGE]", "Saves a snapshot and loads it in place of the data in memory; NOSAVE: loads"
+      " the one that is there; NOFLUSH MERGE: adds it to the data.", 0, 3)  # fmt: skip
 def _reload(s: Session, argv: Argv) -> Reply:
-    nosave = argv[2:] and argv[2].upper() == b"NOSAVE"
-    if argv[2:] and not nosave:
-        raise ReplyError("ERR DEBUG RELOAD only supports the NOSAVE option.")
-    s.engine.host.reload(not nosave)
+    words = {word.upper() for word in argv[2:]}
+    if not words <= {b"MERGE", b"NOFLUSH", b"NOSAVE"}:
+        raise ReplyError("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
+    s.engine.host.reload(b"NOSAVE" not in words, b"NOFLUSH" not in words, b"MERGE" in words)
     return OK
 
 

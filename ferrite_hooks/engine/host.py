@@ -42,7 +42,9 @@ class Host:
         self.background_save: Callable[[bool], str] = _refuse  # BGSAVE [SCHEDULE]: returns what to say
         self.compact: Callable[[], str] = _refuse  # BGREWRITEAOF: returns what to say
         self.forks = self.fork_usec = 0  # how many, and how long the last one took
-        self.reload: Callable[[bool], None] = _refuse  # DEBUG RELOAD: save (if True), then load what was saved
+        # DEBUG RELOAD: save (if the first is True), empty (the second), load what was saved; add it to what is there
+        # (the third)
+        self.reload: Callable[[bool, bool, bool], None] = _refuse
         self.reload_journal: Callable[[], None] = _refuse  # DEBUG LOADAOF
         # SHUTDOWN: True to save first, False not to, None as configured. Raises ReplyError when saving fails
         self.shutdown: Callable[[bool | None], None] = _refuse
