@@ -1,7 +1,8 @@
-"""`make bench`: all measurements, as Markdown on stdout and, with --json FILE, as data.
+"""`make bench`: all measurements in one run, as one Markdown table on stdout, with --json as data, with --chart as SVG.
 
-Every figure stands beside redis-server's of the same minutes, for absolute ones say more about the machine and
-what else it does than about us. The whole takes about five minutes, --quick less than one and a half.
+Every figure stands beside redis-server's (or what people build with it) of the same minutes, for absolute ones say more
+about the machine and what else it does than about us. The whole takes about a quarter of an hour, --quick about two
+minutes.
 """
 
 from __future__ import annotations
@@ -11,69 +12,102 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import asdict, is_dataclass
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from benchmarks import commands, delivery
-from benchmarks.servers import LOAD, machine, pin_here
+from benchmarks import commands, delivery, report, resources, webhooks
+from benchmarks.figures import Row
+from benchmarks.servers import LOAD, end_on_sigterm, machine, pin_here
 
-PARTS = ("commands", "delivery", "latency", "cost")
+FEW = ("SET", "GET", "ZADD")  # --quick's choice where all commands would take too long
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How long to measure."""
+
+    quick: bool
+    rounds: int
+    seconds: float  # of one run of redis-benchmark
+
+
+def parts(scale: Scale) -> dict[str, Callable[[], Iterator[Row]]]:
+    """What --only chooses from, in the order of the table."""
+    quick, rounds, seconds = scale.quick, scale.rounds, scale.seconds
+    some = FEW if quick else tuple(commands.COMMANDS)
+    events = {1: 10_000, 100: 40_000} if quick else {1: 40_000, 100: 300_000}
+    return {
+        "commands": lambda: commands.commands("everysec", rounds, seconds),
+        "always": lambda: commands.commands("always", rounds, seconds / 2, some),
+        "bare": lambda: commands.commands("off", rounds, seconds / 2, some),
+        "values": lambda: commands.values(rounds, seconds / 2, (100, 10_000) if quick else commands.SIZES),
+        "webhooks": lambda: webhooks.cost(rounds, seconds),
+        "delivery": lambda: chain(delivery.throughput(rounds, events), delivery.commands_meanwhile(rounds, events)),
+        "latency": lambda: delivery.latencies(rounds, 500, 1.5 if quick else 5.0),
+        "memory": lambda: resources.memory(100_000 if quick else 1_000_000, 20_000 if quick else 200_000),
+        "load": lambda: resources.loading(*((100_000, 20_000) if quick else (1_000_000, 1_000_000))),
+        "failing": lambda: resources.failing(rounds, 1.5 if quick else 5.0),
+    }
+
+
+def measured(scale: Scale, only: list[str]) -> tuple[report.Figures, list[str]]:
+    """Runs the chosen parts; gives also the names of those that failed, whose rows end early. Progress goes to stderr,
+    row by row."""
+    where = delivery.cores()
+    end_on_sigterm()
+    pin_here(LOAD)
+    facts, started, failed = machine(), time.monotonic(), list[str]()
+    rows: list[Row] = []
+    for name, part in parts(scale).items():
+        if only and name not in only:
+            continue
+        try:
+            for row in part():
+                rows.append(row)
+                beside = f" beside {row.against}" if row.against else ""
+                found = report.several(row.ratio or row.ours) + (beside if row.ratio else f" {row.unit}")
+                print(f"{time.monotonic() - started:5.0f} s  {name}: {row.name}: {found}", file=sys.stderr, flush=True)
+        except Exception:  # a quarter of an hour's other figures are still good
+            traceback.print_exc()
+            failed.append(name)
+    return report.Figures(facts, where, time.monotonic() - started, scale.quick, tuple(rows)), failed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these of {', '.join(PARTS)}")
-    parser.add_argument("--quick", action="store_true", help="a short run, with less steady figures")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, too")
+    parser.add_argument("--quick", action="store_true", help="about two minutes, with less steady figures")
+    parser.add_argument("--only", metavar="NAME", nargs="+", default=[], choices=list(report.PARTS),
+                        help=f"only these of {', '.join(report.PARTS)}")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=0, help="interleaved rounds that medians are of (3, quick 1)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, every round included")
+    parser.add_argument("--chart", metavar="FILE", type=Path, help="draw the chart there, as SVG")
+    parser.add_argument("--readme", metavar="FILE", type=Path, help="put the table between the marks in there")
+    parser.add_argument("--from", dest="source", metavar="FILE", type=Path,
+                        help="measure nothing: show what --json wrote")  # fmt: skip
     args = parser.parse_args()
-    if unknown := set(args.parts) - set(PARTS):
-        parser.error(f"unknown part {', '.join(sorted(unknown))}")
-    for program in ("redis-server", "redis-benchmark"):
-        if shutil.which(program) is None:
-            print(f"{program} is needed: it is what we compare with (Debian: redis-server)", file=sys.stderr)
-            return 1
-    pin_here(LOAD)
-    parts = args.parts or PARTS
-    facts = machine()
-    print("Measured on " + ", ".join(f"{name} {value}" for name, value in facts.items()) + ".\n")
-    started = time.monotonic()
-    figures: dict[str, Any] = {"machine": facts, "quick": args.quick}
-    quick = args.quick
-    if "commands" in parts:
-        table = commands.measure(rounds=1 if quick else 3, scale=0.4 if quick else 1.0)
-        figures["commands"] = table
-        show("Requests per second by redis-server's (both with append-only file, everysec)", commands.rendered(table))
-    if "delivery" in parts:
-        rounds = 1 if quick else 3
-        tables = {
-            "one event per request": delivery.throughput(rounds, 20_000 if quick else 40_000, 1),
-            "batches of 100": delivery.throughput(rounds, 60_000 if quick else 150_000, 100),
-        }
-        figures["delivery"] = tables
-        show("Webhooks delivered while SETs come in as fast as they are taken", delivery.rendered_throughput(tables))
-    if "latency" in parts:
-        found = delivery.latencies(500, 3 if quick else 10)
-        figures["latency"] = found
-        show("From SET to the receiver, at 500 writes per second", delivery.rendered_latencies(found))
-    if "cost" in parts:
-        costs = delivery.cost(1 if quick else 5, 100_000 if quick else 200_000)
-        figures["cost"] = {kind: {"ratio": ratio, "cpu_us": cpu} for kind, (ratio, cpu) in costs.items()}
-        show("What webhooks cost: SET at pipeline 16", delivery.rendered_cost(costs))
-    print(f"{time.monotonic() - started:.0f} s")
+    failed: list[str] = []
+    if args.source is not None:
+        figures = report.restored(json.loads(args.source.read_text()))
+    else:
+        for program in ("redis-server", "redis-benchmark"):
+            if shutil.which(program) is None:
+                print(f"{program} is needed: it is what we compare with (Debian: redis-server)", file=sys.stderr)
+                return 1
+        scale = Scale(args.quick, args.rounds or (1 if args.quick else 3), 0.2 if args.quick else 1.0)
+        figures, failed = measured(scale, args.only)
     if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=1, default=_plain) + "\n")
-    return 0
-
-
-def show(title: str, table: str) -> None:
-    print(f"{title}:\n\n{table}\n", flush=True)
-
-
-def _plain(value: object) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    raise TypeError(type(value).__name__)
+        args.json.write_text(json.dumps(report.plain(figures), indent=1) + "\n")
+    if args.chart is not None:
+        args.chart.write_text(report.svg(figures))
+    if args.readme is not None:
+        args.readme.write_text(report.filled(args.readme.read_text(), report.page(figures)))
+    print(report.page(figures))
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

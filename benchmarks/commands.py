@@ -1,90 +1,126 @@
-"""Throughput of common commands by redis-benchmark: ours over redis-server's, both with their append-only file."""
+"""Throughput of common commands: ours over redis-server's, at three pipelines, by persistence and size of values."""
 
 from __future__ import annotations
 
-import subprocess
-from dataclasses import dataclass
-from statistics import geometric_mean, median
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from statistics import median
 
-from benchmarks.servers import LOAD, Server, pinned
+import redis
 
-COMMANDS = {
+from benchmarks.figures import Goal, Row, interleaved, mean_row, row
+from benchmarks.load import KEYS, Run, run, sized
+from benchmarks.servers import Server
+
+SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
+COMMANDS: dict[str, list[str]] = {
     "SET": ["SET", "key:__rand_int__", "{value}"],
     "GET": ["GET", "key:__rand_int__"],
     "INCR": ["INCR", "counter:__rand_int__"],
     "LPUSH": ["LPUSH", "list", "{value}"],
     "HSET": ["HSET", "hash", "field:__rand_int__", "{value}"],
     "ZADD": ["ZADD", "zset", "__rand_int__", "member:__rand_int__"],
+    "XADD": ["XADD", "stream", "*", "field", "{value}"],
+    "MSET": ["MSET", *(word for _ in range(10) for word in ("key:__rand_int__", "{value}"))],
+    "LRANGE_100": ["LRANGE", "hundred", "0", "99"],
+    "EVAL": ["EVAL", SCRIPT, "1", "key:__rand_int__", "{value}"],
 }
 PIPELINES = (1, 16, 100)
-REQUESTS = {1: 40_000, 16: 160_000, 100: 200_000}
+SIZES = (3, 100, 10_000)  # bytes of a value
+PERSISTENCE = {"everysec": "append-only file everysec", "always": "append-only file always", "off": "no persistence"}
+GOALS = (0.95, 0.6, 0.7)  # geometric means at the pipelines, with persistence
+FLOOR = 0.4  # no command below
 
 
-@dataclass(frozen=True)
-class Run:
-    """One redis-benchmark run."""
-
-    rate: float  # requests per second
-    cpu_us: float  # the server's processor time per request
+def words_of(name: str, size: int = 3) -> list[str]:
+    return [word.replace("{value}", "x" * size) for word in COMMANDS[name]]
 
 
-def run(server: Server, name: str, pipeline: int, requests: int, value: str = "xxx", clients: int = 50) -> Run:
-    words = [word.replace("{value}", value) for word in COMMANDS[name]]
-    call = ["redis-benchmark", "-p", str(server.port), "-c", str(clients), "-n", str(requests), "-P", str(pipeline),
-            "-r", "100000", "--csv", *words]  # fmt: skip
-    before = server.cpu_seconds()
-    printed = subprocess.run(pinned(LOAD, call), capture_output=True, text=True, check=True, timeout=300).stdout
-    cpu_us = (server.cpu_seconds() - before) / requests * 1e6
-    return Run(float(printed.strip().splitlines()[-1].rsplit('","', 7)[1]), cpu_us)
+def prepare(server: Server, name: str, size: int) -> None:
+    """An empty server, with what the command reads."""
+    with redis.Redis(port=server.port) as client:
+        client.flushall()
+        if name == "LRANGE_100":
+            client.rpush("hundred", *["x" * size] * 100)
+    if name == "GET":
+        run(server, words_of("SET", size), 16, 4 * keys_of(size), keys=keys_of(size))
 
 
-@dataclass(frozen=True)
-class Figure:
-    """Medians over the rounds of one command at one pipeline."""
-
-    theirs: float  # requests per second
-    ours: float
-    ratio: float  # of the rates of one round
-    theirs_cpu_us: float
-    ours_cpu_us: float
+def keys_of(size: int) -> int:
+    """So many different keys that what is read is there, and that it fits into the memory."""
+    return KEYS if size < 1000 else 1000
 
 
-Table = dict[str, dict[int, Figure]]  # command -> pipeline
+class Bench:
+    """A redis-server and ours, of one kind of persistence; `busy` collects redis-benchmark's own load."""
+
+    def __init__(self, theirs: Server, ours: Server, rounds: int, seconds: float) -> None:
+        self.theirs, self.ours, self.rounds, self.seconds = theirs, ours, rounds, seconds
+        self.busy: dict[int, list[tuple[float, float]]] = {}  # pipeline -> (share of its core, rate)
+
+    def rates(self, name: str, pipeline: int, size: int) -> tuple[list[float], list[float]]:
+        """Requests per second of each round, ours and theirs."""
+        words = words_of(name, size)
+        keys = keys_of(size)
+        counts = {side: sized(side, words, pipeline, self.seconds, keys) for side in (self.ours, self.theirs)}
+        sides: dict[str, Callable[[], Run]] = {
+            side.name: partial(run, side, words, pipeline, count, keys=keys) for side, count in counts.items()
+        }
+        found = interleaved(self.rounds, sides)
+        self.busy.setdefault(pipeline, []).extend((r.busy, r.rate) for r in found[self.theirs.name])
+        return [r.rate for r in found[self.ours.name]], [r.rate for r in found[self.theirs.name]]
+
+    def row(self, part: str, name: str, size: int, pipelines: Sequence[int], goal: Goal | None) -> Row:
+        for server in (self.ours, self.theirs):
+            prepare(server, name, size)
+        ours, theirs = zip(*(self.rates(name, pipeline, size) for pipeline in pipelines), strict=True)
+        label = name if part != "values" else f"{name}, {size:,} B"
+        return row(part, label, "k/s", [_thousands(r) for r in ours], [_thousands(r) for r in theirs],
+                   goal=goal, cells=_cells(pipelines))  # fmt: skip
 
 
-def measure(
-    rounds: int = 3,
-    scale: float = 1.0,
-    names: tuple[str, ...] = tuple(COMMANDS),
+def _thousands(rates: Sequence[float]) -> list[float]:
+    return [rate / 1000 for rate in rates]
+
+
+def _cells(pipelines: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"pipeline {p}" for p in pipelines)
+
+
+def commands(
+    fsync: str,
+    rounds: int,
+    seconds: float,
+    names: Sequence[str] = tuple(COMMANDS),
     pipelines: tuple[int, ...] = PIPELINES,
-) -> Table:
-    """Interleaved rounds, so that what else the machine does meets both alike."""
-    table: Table = {name: {} for name in names}
-    with Server.redis() as theirs, Server.ours() as ours:
+) -> Iterator[Row]:
+    """A row per command, their mean, and how busy redis-benchmark was."""
+    part = {"everysec": "commands", "always": "always", "off": "bare"}[fsync]
+    with Server.redis(fsync) as theirs, Server.ours(fsync) as ours:
+        bench = Bench(theirs, ours, rounds, seconds)
+        floor = Goal((FLOOR,) * len(pipelines)) if fsync != "off" else None
+        rows = []
         for name in names:
-            for pipeline in pipelines:
-                requests = int(REQUESTS[pipeline] * scale)
-                pairs = [
-                    (run(theirs, name, pipeline, requests), run(ours, name, pipeline, requests)) for _ in range(rounds)
-                ]
-                table[name][pipeline] = Figure(
-                    median(a.rate for a, _ in pairs),
-                    median(b.rate for _, b in pairs),
-                    median(b.rate / a.rate for a, b in pairs),
-                    median(a.cpu_us for a, _ in pairs),
-                    median(b.cpu_us for _, b in pairs),
-                )
-    return table
+            rows.append(bench.row(part, name, 3, pipelines, floor))
+            yield rows[-1]
+    goal = Goal(GOALS) if fsync != "off" and pipelines == PIPELINES else None
+    yield mean_row(rows, f"geometric mean, {PERSISTENCE[fsync]}", goal)
+    if fsync == "everysec":
+        yield ceiling_row(part, bench.busy)
 
 
-def rendered(table: Table) -> str:
-    """A Markdown table of ratios, geometric means last."""
-    pipelines = list(next(iter(table.values())))
-    heads = ["command", *(f"pipeline {p}" for p in pipelines)]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for name, row in table.items():
-        cells = [f"{f.ratio:.2f} ({f.ours / 1000:.0f} k/s, {f.ours_cpu_us:.1f} µs)" for f in row.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    means = [geometric_mean(row[p].ratio for row in table.values()) for p in pipelines]
-    lines.append("| geometric mean | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
-    return "\n".join(lines)
+def ceiling_row(part: str, busy: dict[int, list[tuple[float, float]]]) -> Row:
+    """What redis-benchmark could send at most: the rate it had, by the share of its core that this took."""
+    pipelines = tuple(busy)
+    rates = tuple(median(rate / min(share, 1.0) for share, rate in busy[p]) / 1000 for p in pipelines)
+    shares = " / ".join(f"{median(share for share, _ in busy[p]):.0%}" for p in pipelines)
+    return Row(part, "redis-benchmark's own ceiling", "k/s", rates, cells=_cells(pipelines), against="",
+               note=f"it used {shares} of its core against redis-server")  # fmt: skip
+
+
+def values(rounds: int, seconds: float, sizes: tuple[int, ...] = SIZES) -> Iterator[Row]:
+    with Server.redis() as theirs, Server.ours() as ours:
+        bench = Bench(theirs, ours, rounds, seconds)
+        for size in sizes:
+            for name in ("SET", "GET"):
+                yield bench.row("values", name, size, PIPELINES, None)

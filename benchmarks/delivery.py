@@ -1,234 +1,278 @@
-"""Webhooks under load: how many events arrive per second, how soon, and what it costs the commands.
+"""Webhooks under load: how many events arrive per second, and how soon.
 
-The comparison is today's practice (practice.py): redis-server with keyspace notifications and a worker, both on
-the core that our one process has. Load and receiver are on the other.
+Beside us: what people build today (practice.py), and the ceiling, a bare HTTP load generator and a bare round trip
+on the same receiver. Stores, senders and workers may use all cores; load and receiver are on one.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import subprocess
-import threading
+import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from statistics import median, quantiles
+from functools import partial
+from pathlib import Path
+from statistics import median
 
-import redis
+from benchmarks.figures import Goal, Row, interleaved, percentile, row
+from benchmarks.receipts import ROOM, arrived, paced, probing, stats, webhook
+from benchmarks.servers import ANY, CORES, LOAD, SERVER, Server, pin_here, pinned
 
-from benchmarks.commands import run
-from benchmarks.servers import LOAD, Server, pinned
-
-ROOM = ("--set", "webhooks.queue.max_pending=5000000")
 VALUE = "x" * 64
-STALLED_SECONDS = 3.0  # nothing has arrived for so long: nothing more will
-
-
-def stats(receiver: Server, what: str = "stats") -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{receiver.port}/{what}", timeout=10) as response:
-        answer: dict[str, float] = json.load(response)
-        return answer
-
-
-def arrived(receiver: Server, events: int, timeout: float = 120) -> dict[str, float]:
-    """The receiver's counts once `events` have arrived, or as they are when no more come."""
-    deadline = time.monotonic() + timeout
-    seen, seen_at = 0.0, time.monotonic()
-    while True:
-        counts = stats(receiver)
-        if counts["events"] > seen:
-            seen, seen_at = counts["events"], time.monotonic()
-        if counts["events"] >= events or time.monotonic() > min(deadline, seen_at + STALLED_SECONDS):
-            return counts
-        time.sleep(0.05)
-
-
-@contextmanager
-def webhook(server: Server, name: str, url: str, *words: str) -> Iterator[None]:
-    with redis.Redis(port=server.port) as client:
-        client.execute_command("WEBHOOK.CREATE", name, url, "MAX_PENDING", "5000000", *words)
-        yield
-        client.execute_command("WEBHOOK.DELETE", name)
-
-
-@contextmanager
-def probing(server: Server) -> Iterator[list[float]]:
-    """Meanwhile a client sends PING every few milliseconds: the round trips, in ms."""
-    times: list[float] = []
-    over = threading.Event()
-
-    def probe() -> None:
-        with socket.create_connection(("127.0.0.1", server.port)) as peer:
-            while not over.wait(0.003):
-                started = time.perf_counter()
-                peer.sendall(b"PING\r\n")
-                peer.recv(64)
-                times.append((time.perf_counter() - started) * 1000)
-
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
-        yield times
-    finally:
-        over.set()
-        thread.join()
-
-
-# -- events per second ---------------------------------------------------------------------------------------
+OURS, KEYSPACE, STREAM = "ferrite-hooks", "notifications + worker", "stream + worker"
+WRITES = {
+    OURS: ["SET", "key:__rand_int__", VALUE],
+    KEYSPACE: ["SET", "key:__rand_int__", VALUE],
+    STREAM: ["XADD", "changes", "*", "key", "key:__rand_int__", "value", VALUE],
+}
+BATCHES = (1, 100)
 
 
 @dataclass(frozen=True)
-class Throughput:
-    """One burst of SETs that all match, sent as fast as they are taken, until the last event has arrived."""
+class Burst:
+    """Writes that all match, sent as fast as they are taken, until the last event has arrived."""
 
-    writes: float  # SETs per second
+    writes: float  # per second
     events: float  # delivered per second, from the first write to the last arrival
-    meanwhile: float  # the same while the SETs were running
+    meanwhile: float  # the same while the writes were running
     lost: int
     ping_ms: float  # p99 of a PING, meanwhile
+    cpu_us: float  # processor time of store, sender and worker per event
 
 
-def burst(server: Server, receiver: Server, events: int) -> Throughput:
+def burst(kind: str, store: Server, worker: Server | None, receiver: Server, events: int, pipeline: int) -> Burst:
     stats(receiver, "reset")
-    started = time.monotonic()
-    with probing(server) as pings:
-        call = ["redis-benchmark", "-p", str(server.port), "-c", "20", "-n", str(events), "-P", "16", "-r", "100000",
-                "--csv", "SET", "key:__rand_int__", VALUE]  # fmt: skip
+    call = ["redis-benchmark", "-p", str(store.port), "-c", "20", "-n", str(events), "-P", str(pipeline),
+            "-r", "100000", "--csv", *WRITES[kind]]  # fmt: skip
+    parts = [part for part in (store, worker) if part is not None]
+    cpu, started = sum(part.cpu_seconds() for part in parts), time.monotonic()
+    with probing(store) as pings:
         subprocess.run(pinned(LOAD, call), capture_output=True, check=True, timeout=300)
         written = time.monotonic()
         during = stats(receiver)["events"]
         counts = arrived(receiver, events)
     took = max(counts["last_at"] - started, 1e-9)
-    return Throughput(
+    cpu = sum(part.cpu_seconds() for part in parts) - cpu
+    return Burst(
         events / (written - started), counts["events"] / took, during / (written - started),
-        events - int(counts["events"]), percentile(pings, 99),
+        events - int(counts["events"]), percentile(pings, 99), cpu / max(counts["events"], 1) * 1e6,
     )  # fmt: skip
 
 
-def percentile(values: list[float], percent: int) -> float:
-    return quantiles(values, n=100)[percent - 1] if len(values) > 1 else 0.0
-
-
-def throughput(rounds: int, events: int, batch: int) -> dict[str, Throughput]:
-    """Medians of interleaved rounds, ours and today's practice."""
-    found: dict[str, list[Throughput]] = {"ferrite-hooks": [], "today's practice": []}
+def words_for(batch: int) -> list[str]:
     words = ["SECRET", "GENERATE", "EVENTS", "SET"]
     if batch > 1:
         words += ["BATCH", "true", "BATCH_SIZE", str(batch), "BATCH_INTERVAL", "20"]
-    with Server.receiver() as receiver, Server.ours("everysec", *ROOM) as ours, Server.redis() as theirs:
+    return words
+
+
+@contextmanager
+def delivering(kind: str, url: str, batch: int) -> Iterator[tuple[Server, Server | None]]:
+    """A store, and what delivers its changes to `url`."""
+    if kind == OURS:
+        with Server.ours("everysec", *ROOM, core=ANY) as ours, webhook(ours, "burst", url, *words_for(batch)):
+            yield ours, None
+    else:
+        with (
+            Server.redis("everysec", core=ANY) as store,
+            Server.worker("stream" if kind == STREAM else "notifications", store.port, url, batch) as worker,
+        ):
+            yield store, worker
+
+
+def throughput(rounds: int, events: dict[int, int], pipeline: int = 16) -> Iterator[Row]:
+    """Delivered events per second against both practices and the ceiling; `events` by size of a batch."""
+    with Server.receiver() as receiver:
         url = f"http://127.0.0.1:{receiver.port}/count"
-        for _ in range(rounds):
-            with webhook(ours, "burst", url, *words):
-                found["ferrite-hooks"].append(burst(ours, receiver, events))
-            with Server.practice(theirs.port, url, batch), redis.Redis(port=theirs.port) as client:
-                while not client.pubsub_numpat():
-                    time.sleep(0.02)
-                found["today's practice"].append(burst(theirs, receiver, events))
-    return {
-        name: Throughput(
-            median(r.writes for r in runs), median(r.events for r in runs), median(r.meanwhile for r in runs),
-            max(r.lost for r in runs), median(r.ping_ms for r in runs),
-        )
-        for name, runs in found.items()
+
+        def one(kind: str, batch: int) -> Burst:
+            with delivering(kind, url, batch) as (store, worker):
+                return burst(kind, store, worker, receiver, events[batch], pipeline)
+
+        found = interleaved(rounds, {(kind, n): partial(one, kind, n) for n in BATCHES for kind in WRITES})
+        for batch in BATCHES:
+            yield from burst_rows(found, batch)
+            top = ceiling(receiver, batch)
+            if top:
+                rates = [b.events for b in found[OURS, batch]]
+                yield row("delivery", f"events delivered, {_way(batch)}", "/s", [rates], [[top] * len(rates)],
+                          against=f"{generator()} on the same receiver")  # fmt: skip
+
+
+def _way(batch: int) -> str:
+    return "one per request" if batch == 1 else f"batches of {batch}"
+
+
+def burst_rows(found: dict[tuple[str, int], list[Burst]], batch: int) -> Iterator[Row]:
+    """Ours in `batch`es against both practices; in batches, also against the practices without: so they are built."""
+    ours = found[OURS, batch]
+    name = f"events delivered, {_way(batch)}"
+    yield Row("delivery", name, "µs/event", (median(b.cpu_us for b in ours),), against="", note=_aside(ours))
+    for theirs in sorted({1, batch}):
+        for kind in (KEYSPACE, STREAM):
+            other = found[kind, theirs]
+            goal = {(1, 1): Goal((2.0,)), (100, 1): Goal((10.0,))}.get((batch, theirs))
+            yield row(
+                "delivery", name, "/s", [[b.events for b in ours]], [[b.events for b in other]], goal=goal,
+                against=f"{kind}, {_way(theirs)}",
+                note=f"theirs: {median(b.cpu_us for b in other):.0f} µs/event, {_aside(other)}",
+            )  # fmt: skip
+    for kind in (KEYSPACE, STREAM):
+        writes = [[b.writes / 1000 for b in found[side, batch]] for side in (OURS, kind)]
+        yield row("delivery", f"writes meanwhile, {_way(batch)}", "k/s", writes[:1], writes[1:],
+                  against=f"{kind}, {_way(batch)}")  # fmt: skip
+
+
+def _aside(bursts: list[Burst]) -> str:
+    return f"{max(b.lost for b in bursts):,} lost, PING p99 {median(b.ping_ms for b in bursts):.1f} ms"
+
+
+def commands_meanwhile(rounds: int, events: dict[int, int]) -> Iterator[Row]:
+    """SET while every one is being delivered, over SET of the same server without a webhook."""
+    with Server.receiver() as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/count"
+        for batch in BATCHES:
+            with_, without = [], []
+            for pipeline in (1, 16):
+
+                def one(wanted: bool, batch: int = batch, pipeline: int = pipeline) -> float:
+                    with ExitStack() as stack:
+                        store = stack.enter_context(Server.ours("everysec", *ROOM, core=ANY))
+                        if wanted:
+                            stack.enter_context(webhook(store, "burst", url, *words_for(batch)))
+                        return written(store, events[batch], pipeline)
+
+                found = interleaved(rounds, {"with": partial(one, True), "without": partial(one, False)})
+                with_.append([rate / 1000 for rate in found["with"]])
+                without.append([rate / 1000 for rate in found["without"]])
+            yield row(
+                "delivery", f"SET at pipeline 1 / 16 while delivering, {_way(batch)}", "k/s", with_, without,
+                goal=Goal((0.5, 0.5)), cells=("pipeline 1", "pipeline 16"), against="without webhooks",
+            )  # fmt: skip
+
+
+def written(store: Server, count: int, pipeline: int) -> float:
+    """SETs per second, as redis-benchmark has them taken."""
+    started = time.monotonic()
+    call = ["redis-benchmark", "-p", str(store.port), "-c", "20", "-n", str(count), "-P", str(pipeline), "-r", "100000",
+            "--csv", *WRITES[OURS]]  # fmt: skip
+    subprocess.run(pinned(LOAD, call), capture_output=True, check=True, timeout=300)
+    return count / (time.monotonic() - started)
+
+
+# -- the ceiling ---------------------------------------------------------------------------------------------
+
+
+def sample(batch: int) -> str:
+    """A body as ours are, by size and form."""
+    one = {
+        "id": "evt_0123456789abcdef", "timestamp": "2026-01-15T10:30:00.123Z", "event": "SET",
+        "key": "key:000000012345", "database": 0, "data": {"value": VALUE, "old_value": VALUE, "ttl": None},
+        "metadata": {"client_id": "conn:456", "source_ip": "127.0.0.1", "command": "SET", "notification": "set",
+                     "sequence": 812345, "webhook": "burst"},
     }  # fmt: skip
+    whole: object = one if batch == 1 else {"batch_id": "batch_0", "events": [one] * batch, "count": batch}
+    return json.dumps(whole, separators=(",", ":"))
 
 
-def rendered_throughput(tables: dict[str, dict[str, Throughput]]) -> str:
-    lines = [
-        "| | events/s | while writing | SETs/s meanwhile | PING p99 | lost |",
-        "|---|---|---|---|---|---|",
-    ]
-    for kind, table in tables.items():
-        for name, t in table.items():
-            lines.append(f"| {name}, {kind} | {t.events:,.0f} | {t.meanwhile:,.0f} | {t.writes:,.0f} "
-                         f"| {t.ping_ms:.1f} ms | {t.lost} |")  # fmt: skip
-    return "\n".join(lines)
+def generator() -> str:
+    """The HTTP load generator that is installed, "" = none."""
+    return next((name for name in ("wrk", "ab") if shutil.which(name)), "")
+
+
+def ceiling(receiver: Server, batch: int, seconds: int = 2) -> float:
+    """Events per second that the receiver takes from a bare HTTP load generator with sixteen connections; 0.0 where
+    none is installed."""
+    url = f"http://127.0.0.1:{receiver.port}/count"
+    stats(receiver, "reset")
+    with tempfile.TemporaryDirectory(prefix="bench-ceiling-") as directory:
+        body, script = Path(directory, "body"), Path(directory, "post.lua")
+        body.write_text(sample(batch))
+        script.write_text(f'wrk.method = "POST"\nwrk.body = io.open("{body}"):read("*a")\n')
+        calls = {
+            "wrk": ["wrk", "-t1", "-c16", f"-d{seconds}", "-s", str(script), url],
+            "ab": ["ab", "-q", "-k", "-c16", f"-t{seconds}", "-n10000000", "-p", str(body), url],
+        }
+        if not generator():
+            return 0.0
+        subprocess.run(pinned(SERVER, calls[generator()]), capture_output=True, check=True, timeout=60)
+    counts = stats(receiver)
+    return counts["events"] / max(counts["last_at"] - counts["first_at"], 1e-9)
 
 
 # -- how soon ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds from sending SET to its event's arrival, and to its reply."""
-
-    p50: float
-    p99: float
-    reply_p50: float
-    reply_p99: float
-
-
-def latency(server: Server, receiver: Server, per_second: int, seconds: float) -> Latency:
-    """At a moderate, even rate."""
+def latency(store: Server, receiver: Server, per_second: int, seconds: float, stream: bool = False) -> list[float]:
+    """Milliseconds from sending a write to its event's arrival, at a moderate, even rate."""
     stats(receiver, "reset")
     count = int(per_second * seconds)
-    replies = []
-    with redis.Redis(port=server.port) as client:
-        start = time.perf_counter()
-        for n in range(count):
-            pause = start + n / per_second - time.perf_counter()
-            if pause > 0:
-                time.sleep(pause)
-            sent = time.monotonic_ns()
-            client.set(f"timed:{n % 1000}", sent)
-            replies.append((time.monotonic_ns() - sent) / 1e6)
+    with socket.create_connection(("127.0.0.1", store.port)) as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for n in paced(per_second, count):
+            head = b"XADD changes * key timed:%d value" if stream else b"SET timed:%d"
+            peer.sendall(head % (n % 1000) + b" %d\r\n" % time.monotonic_ns())
+            peer.recv(256)
     arrived(receiver, count)
     found: list[float] = stats(receiver)["latencies_ms"]  # type: ignore[assignment]
-    return Latency(percentile(found, 50), percentile(found, 99), percentile(replies, 50), percentile(replies, 99))
+    return found
 
 
-def latencies(per_second: int, seconds: float) -> dict[str, Latency]:
-    with Server.receiver() as receiver:
+def round_trips(receiver: Server, per_second: int, seconds: float) -> list[float]:
+    """Milliseconds of plain POSTs over one connection, at the same rate, from the core where servers are."""
+    body = sample(1).encode()
+    request = b"POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    times = []
+    pin_here(SERVER)
+    try:
+        with socket.create_connection(("127.0.0.1", receiver.port)) as peer:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in paced(per_second, int(per_second * seconds)):
+                started = time.perf_counter()
+                peer.sendall(request)
+                peer.recv(256)
+                times.append((time.perf_counter() - started) * 1000)
+    finally:
+        pin_here(LOAD)
+    return times
+
+
+def latencies(rounds: int, per_second: int, seconds: float) -> Iterator[Row]:
+    """p50 and p99 from a write to its event at the receiver."""
+    with ExitStack() as stack:
+        receiver = stack.enter_context(Server.receiver())
         url = f"http://127.0.0.1:{receiver.port}/timed"
-        with Server.ours("everysec", *ROOM) as ours, webhook(ours, "timed", url, "SECRET", "GENERATE", "EVENTS", "SET"):
-            measured = latency(ours, receiver, per_second, seconds)
-        with Server.redis() as theirs, Server.practice(theirs.port, url, 1), redis.Redis(port=theirs.port) as client:
-            while not client.pubsub_numpat():
-                time.sleep(0.02)
-            return {"ferrite-hooks": measured, "today's practice": latency(theirs, receiver, per_second, seconds)}
+        for batch in BATCHES:
+
+            def one(kind: str, batch: int = batch) -> list[float]:
+                with delivering(kind, url, batch) as (store, _):
+                    return latency(store, receiver, per_second, seconds, kind == STREAM)
+
+            sides: dict[str, Callable[[], list[float]]] = {kind: partial(one, kind) for kind in WRITES}
+            plain = "plain HTTP round trip"
+            if batch == 1:
+                sides[plain] = partial(round_trips, receiver, per_second, seconds)
+            found = interleaved(rounds, sides)
+            for against in [kind for kind in sides if kind != OURS]:
+                mine, others = (
+                    [[percentile(times, percent) for times in found[side]] for percent in (50, 99)]
+                    for side in (OURS, against)
+                )
+                goal = Goal((None, 2.0), at_most=True) if against == plain else None
+                yield row("latency", f"SET to receipt, {_way(batch)}", "ms", mine, others, goal=goal,
+                          cells=("p50", "p99"), against=against, note=f"{per_second} writes/s")  # fmt: skip
 
 
-def rendered_latencies(found: dict[str, Latency]) -> str:
-    lines = ["| | to the receiver p50 | p99 | reply p50 | p99 |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | {t.p50:.2f} ms | {t.p99:.2f} ms | {t.reply_p50:.2f} ms | {t.reply_p99:.2f} ms |"
-              for name, t in found.items()]  # fmt: skip
-    return "\n".join(lines)
+def cores() -> str:
+    """Where things run, for the text under the table."""
+    if len(CORES) < 2 or shutil.which("taskset") is None:
+        return f"everything on {os.cpu_count()} core(s), not pinned"
+    return f"both servers on core {CORES[SERVER]}, load and receiver on core {CORES[LOAD]}"
 
 
-# -- what webhooks cost the commands -------------------------------------------------------------------------
-
-
-def cost(rounds: int, requests: int, pipeline: int = 16) -> dict[str, tuple[float, float]]:
-    """SET's rate as (ratio to redis-server's in the same round, µs of processor time): without webhooks, with 1,000
-    that don't match, and with one that matches every write, paused, so that only capturing is measured."""
-    found: dict[str, list[tuple[float, float]]] = {"none": [], "1,000, none matches": [], "1, matches every write": []}
-    nowhere = "http://127.0.0.1:9/"
-    with Server.redis() as theirs, Server.ours("everysec", *ROOM) as ours, redis.Redis(port=ours.port) as client:
-
-        def round_of(kind: str) -> None:
-            reference = run(theirs, "SET", pipeline, requests)
-            measured = run(ours, "SET", pipeline, requests)
-            found[kind].append((measured.rate / reference.rate, measured.cpu_us))
-
-        for _ in range(rounds):
-            round_of("none")
-            names = [f"other{n}" for n in range(1000)]
-            for n, name in enumerate(names):
-                client.execute_command("WEBHOOK.CREATE", name, nowhere, "PATTERN", f"other:{n}:*", "EVENTS", "SET")
-            round_of("1,000, none matches")
-            client.execute_command("WEBHOOK.DELETE", *names)
-            with webhook(ours, "all", nowhere, "EVENTS", "SET"):
-                client.execute_command("WEBHOOK.PAUSE", "all")
-                round_of("1, matches every write")
-    return {
-        kind: (median(ratio for ratio, _ in pairs), median(cpu for _, cpu in pairs)) for kind, pairs in found.items()
-    }
-
-
-def rendered_cost(found: dict[str, tuple[float, float]]) -> str:
-    lines = ["| webhooks | SET, of redis-server's rate | processor time |", "|---|---|---|"]
-    lines += [f"| {kind} | {ratio:.2f} | {cpu:.1f} µs |" for kind, (ratio, cpu) in found.items()]
-    return "\n".join(lines)

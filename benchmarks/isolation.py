@@ -22,7 +22,8 @@ from dataclasses import dataclass
 
 import redis
 
-from benchmarks.delivery import arrived, percentile, probing, stats
+from benchmarks.figures import percentile
+from benchmarks.receipts import arrived, probing, stats
 from benchmarks.servers import LOAD, Server, free_port, pin_here, pinned
 
 WEBHOOKS, DEAD, SLOW = 500, 50, 20

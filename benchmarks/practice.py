@@ -1,10 +1,14 @@
-"""Today's practice, to compare with: a worker beside a Redis that turns keyspace notifications into webhooks.
+"""What people build today, to compare with: a worker beside a redis-server that turns changes into webhooks.
 
-What a careful developer writes in an afternoon: subscribe, fetch the value, sign, POST by aiohttp, sixteen at a
-time. What it cannot do is no part of the measurement: notifications are lost while it is away or too slow, the
-value may have changed again when it is fetched, there is no order, no retry, no restart.
+What a careful developer writes in an afternoon: sign, POST by aiohttp, sixteen at a time. Where the changes come
+from is the difference:
 
-    python -m benchmarks.practice REDIS_PORT URL BATCH_SIZE
+    notifications   keyspace notifications, then the value is fetched. They are lost while the worker is away or too
+                    slow, the value may have changed again, and there is no order, no retry, no restart.
+    stream          whoever writes also does XADD (here: only that, which is generous), and the worker reads as a
+                    consumer group and acknowledges. Nothing is lost, but no order and no retry either.
+
+    python -m benchmarks.practice notifications|stream REDIS_PORT URL BATCH_SIZE
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import hmac
 import json
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -21,47 +26,87 @@ import redis.asyncio
 
 CONCURRENCY = 16
 SECRET = b"whsec_practice"
+STREAM, GROUP = b"changes", b"webhooks"
+
+Event = dict[str, Any]
+Take = Callable[[], Awaitable[tuple[list[Event], list[bytes]]]]  # gives events, and what to acknowledge
 
 
-async def collect(subscription: Any, changes: asyncio.Queue[bytes]) -> None:
-    async for message in subscription.listen():
-        if message["type"] == "pmessage":
-            changes.put_nowait(message["data"])
-
-
-async def deliver(
-    store: redis.asyncio.Redis, session: aiohttp.ClientSession, url: str, batch: int, changes: asyncio.Queue[bytes]
-) -> None:
+async def deliver(session: aiohttp.ClientSession, url: str, batch: int, take: Take, store: Any) -> None:
     while True:
-        keys = [await changes.get()]
-        while len(keys) < batch and not changes.empty():
-            keys.append(changes.get_nowait())
-        values = await store.mget(keys)
-        events = [
-            {"event": "set", "key": key.decode(), "timestamp": time.time(), "data": {"value": (value or b"").decode()}}
-            for key, value in zip(keys, values, strict=True)
-        ]
+        events, ids = await take()
         payload: object = {"events": events, "count": len(events)} if batch > 1 else events[0]
         body = json.dumps(payload, separators=(",", ":")).encode()
         signature = "sha256=" + hmac.digest(SECRET, body, "sha256").hex()
         headers = {"Content-Type": "application/json", "X-Signature": signature}
         async with session.post(url, data=body, headers=headers) as response:
             await response.read()
+        if ids:
+            await store.xack(STREAM, GROUP, *ids)
 
 
-async def main(port: int, url: str, batch: int) -> None:
-    store = redis.asyncio.Redis(port=port)
+def event(key: bytes, value: bytes | None) -> Event:
+    return {
+        "event": "set", "key": key.decode(), "timestamp": time.time(), "data": {"value": (value or b"").decode()},
+    }  # fmt: skip
+
+
+async def some(queue: asyncio.Queue[Any], most: int) -> list[Any]:
+    """At least one, and at most `most`, of what is there."""
+    found = [await queue.get()]
+    while len(found) < most and not queue.empty():
+        found.append(queue.get_nowait())
+    return found
+
+
+async def notifications(store: Any, batch: int, group: asyncio.TaskGroup) -> Take:
     await store.config_set("notify-keyspace-events", "E$")
     subscription = store.pubsub()
     await subscription.psubscribe("__keyevent@0__:set")
-    changes: asyncio.Queue[bytes] = asyncio.Queue()
+    changed: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def collect() -> None:
+        async for message in subscription.listen():
+            if message["type"] == "pmessage":
+                changed.put_nowait(message["data"])
+
+    async def take() -> tuple[list[Event], list[bytes]]:
+        keys = await some(changed, batch)
+        return [event(key, value) for key, value in zip(keys, await store.mget(keys), strict=True)], []
+
+    group.create_task(collect())
+    return take
+
+
+async def stream(store: Any, batch: int, group: asyncio.TaskGroup) -> Take:
+    await store.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    entries: asyncio.Queue[tuple[bytes, dict[bytes, bytes]]] = asyncio.Queue(4000)
+
+    async def collect() -> None:
+        while True:
+            for _, found in await store.xreadgroup(GROUP, "worker", {STREAM: ">"}, count=1000, block=1000) or []:
+                for entry in found:
+                    await entries.put(entry)
+
+    async def take() -> tuple[list[Event], list[bytes]]:
+        found = await some(entries, batch)
+        return [event(fields[b"key"], fields[b"value"]) for _, fields in found], [name for name, _ in found]
+
+    group.create_task(collect())
+    return take
+
+
+async def main(kind: str, port: int, url: str, batch: int) -> None:
+    store = redis.asyncio.Redis(port=port)
+    source = {"notifications": notifications, "stream": stream}[kind]
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        group.create_task(collect(subscription, changes))
+        take = await source(store, batch, group)
         for _ in range(CONCURRENCY):
-            group.create_task(deliver(store, session, url, batch, changes))
+            group.create_task(deliver(session, url, batch, take, store))
+        print("ready")
 
 
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])))

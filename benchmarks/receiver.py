@@ -2,7 +2,8 @@
 
     POST /count   answers 200; counts requests and the events in them
     POST /timed   the same; the event's value is time.monotonic_ns() of its write: notes how long it took
-    GET /stats    JSON: requests, events, first_at and last_at (time.monotonic() of arrivals), latencies_ms
+    GET /stats    JSON: requests, events, first_at and last_at (time.monotonic() of arrivals), last_id (of the
+                  last event), latencies_ms
     GET /reset    all counts to nothing
 
     python -m benchmarks.receiver PORT
@@ -20,6 +21,7 @@ from typing import cast
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _COUNT = re.compile(rb'"count":(\d+)\}\Z')
 _VALUE = re.compile(rb'"value":"(\d+)"')
+_ID = re.compile(rb'"id":"([^"]*)"')
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -30,6 +32,7 @@ class Counts:
         self.requests = self.events = 0
         self.first_at = self.last_at = 0.0
         self.latencies_ms: list[float] = []
+        self.last_body = b""
 
     def note(self, path: bytes, body: bytes) -> None:
         now = time.monotonic()
@@ -38,9 +41,17 @@ class Counts:
         self.events += int(found[1]) if found else 1
         self.first_at = self.first_at or now
         self.last_at = now
+        self.last_body = body
         if path == b"/timed":
             written = [int(value) for value in _VALUE.findall(body)]
             self.latencies_ms += [(now - at / 1e9) * 1000 for at in written]
+
+
+    def told(self) -> dict[str, object]:
+        """For GET /stats."""
+        ids = _ID.findall(self.last_body)
+        counts = {name: value for name, value in vars(self).items() if name != "last_body"}
+        return counts | {"last_id": ids[-1].decode() if ids else ""}
 
 
 class Responder(asyncio.Protocol):
@@ -70,7 +81,7 @@ class Responder(asyncio.Protocol):
                 self.answer(path)
 
     def answer(self, path: bytes) -> None:
-        body = json.dumps(vars(Responder.counts)).encode()
+        body = json.dumps(Responder.counts.told()).encode()
         if path == b"/reset":
             Responder.counts = Counts()
         self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))

@@ -1,7 +1,8 @@
 """The processes of a measurement: redis-server, ourselves, and what helps to measure them.
 
 What is measured runs on one core, whatever loads it or receives from it on another, so that neither takes the
-other's time. On a machine with one core the figures still compare, for both sides have it alike.
+other's time; where deliveries are measured, what delivers may use all cores (`core=ANY`), on either side. On a machine
+with one core the figures still compare, for both sides have it alike.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import importlib.util
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-SERVER, LOAD = 0, 1  # which core
+SERVER, LOAD, ANY = 0, 1, -1  # which core
 CORES = sorted(os.sched_getaffinity(0))  # before `pin_here` narrows it
 
 
@@ -33,15 +35,22 @@ def free_port() -> int:
 
 def pinned(core: int, words: Sequence[str]) -> list[str]:
     """`words` on one core, where the machine has several."""
+    if core == ANY and len(CORES) > 1 and shutil.which("taskset") is not None:
+        return ["taskset", "-c", ",".join(map(str, CORES)), *words]
     if len(CORES) < 2 or shutil.which("taskset") is None:
         return list(words)
     return ["taskset", "-c", str(CORES[core % len(CORES)]), *words]
 
 
 def pin_here(core: int) -> None:
-    """This process on one core."""
+    """This process, from now on, on one core."""
     if len(CORES) > 1:
         os.sched_setaffinity(0, {CORES[core % len(CORES)]})
+
+
+def end_on_sigterm() -> None:
+    """SIGTERM ends this process as Ctrl-C does, so that what it has started is stopped."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 class Server:
@@ -60,22 +69,25 @@ class Server:
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     self.process.kill()
-                    raise RuntimeError(Path(directory, "server.log").read_text()) from None
+                    raise RuntimeError(self.output()) from None
                 time.sleep(0.05)
 
     @classmethod
-    def redis(cls, fsync: str = "everysec", *options: str) -> Server:
+    def redis(cls, fsync: str = "everysec", *options: str, core: int = SERVER) -> Server:
+        """`fsync`: always, everysec, no, or off for one without an append-only file."""
         directory, port = tempfile.mkdtemp(prefix="bench-redis-"), free_port()
-        words = ["redis-server", "--port", str(port), "--dir", directory, "--save", "", "--appendonly", "yes",
-                 "--appendfsync", fsync, *options]  # fmt: skip
-        return cls("redis-server", words, port, directory)
+        keeps = ["--appendonly", "no"] if fsync == "off" else ["--appendonly", "yes", "--appendfsync", fsync]
+        words = ["redis-server", "--port", str(port), "--dir", directory, "--save", "", *keeps, *options]
+        return cls("redis-server", words, port, directory, core).loaded()
 
     @classmethod
-    def ours(cls, fsync: str = "everysec", *options: str) -> Server:
+    def ours(cls, fsync: str = "everysec", *options: str, core: int = SERVER) -> Server:
+        """`fsync` as for `redis`."""
         directory, port = tempfile.mkdtemp(prefix="bench-ferrite-"), free_port()
+        keeps = ["--set", "journal.enabled=false"] if fsync == "off" else ["--fsync", fsync]
         words = [sys.executable, "-m", "ferrite_hooks", "--port", str(port), "--metrics-port", "0",
-                 "--dir", directory, "--fsync", fsync, *options]  # fmt: skip
-        return cls("ferrite-hooks", words, port, directory)
+                 "--dir", directory, "--set", "snapshot.save=", *keeps, *options]  # fmt: skip
+        return cls("ferrite-hooks", words, port, directory, core).loaded()
 
     @classmethod
     def receiver(cls) -> Server:
@@ -85,19 +97,37 @@ class Server:
         return cls("receiver", words, port, tempfile.mkdtemp(prefix="bench-receiver-"), LOAD)
 
     @classmethod
-    def practice(cls, redis_port: int, url: str, batch: int) -> Server:
-        """The worker beside a Redis; see practice.py."""
-        words = [sys.executable, "-m", "benchmarks.practice", str(redis_port), url, str(batch)]
-        return cls("worker", words, 0, tempfile.mkdtemp(prefix="bench-worker-"))
+    def worker(cls, kind: str, redis_port: int, url: str, batch: int) -> Server:
+        """Beside a redis-server; see practice.py. Ready when it has said so."""
+        words = [sys.executable, "-u", "-m", "benchmarks.practice", kind, str(redis_port), url, str(batch)]
+        started = cls("worker", words, 0, tempfile.mkdtemp(prefix="bench-worker-"), ANY)
+        deadline = time.monotonic() + 15
+        while "ready" not in started.output():
+            if started.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(started.output())
+            time.sleep(0.02)
+        return started
+
+    def loaded(self) -> Server:
+        """Waits until it takes commands: it listens before that."""
+        with socket.create_connection(("127.0.0.1", self.port), 15) as peer:
+            while True:
+                peer.sendall(b"EXISTS x\r\n")
+                if peer.recv(256).startswith(b":"):
+                    return self
+                time.sleep(0.01)
+
+    def output(self) -> str:
+        return Path(self.directory, "server.log").read_text()
 
     def resident_bytes(self) -> int:
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def cpu_seconds(self) -> float:
-        """Processor time so far, user and system: steadier than the clock when the machine has other work, too."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time so far, user and system, with that of its processes: steadier than the clock when the
+        machine has other work, too."""
+        return sum(map(_cpu_seconds, family(self.process.pid)))
 
     def stop(self) -> None:
         self.process.terminate()
@@ -116,6 +146,24 @@ class Server:
         self.stop()
 
 
+def family(pid: int) -> list[int]:
+    """A process and all that it has started, as far as they still run."""
+    found = [pid]
+    for one in found:
+        for task in Path(f"/proc/{one}/task").glob("*/children"):
+            with suppress(OSError):
+                found += map(int, task.read_text().split())
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    """To the nanosecond: Linux's clock of another process's processor time, threads that have ended included."""
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:  # it has ended
+        return 0.0
+
+
 def machine() -> dict[str, str]:
     """What the figures were measured on, and with which versions."""
     model = platform.processor() or platform.machine()
@@ -130,6 +178,7 @@ def machine() -> dict[str, str]:
         "cores": str(len(CORES)),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "build": build(),
         "redis-server": redis,
         **{name: version(name) for name in ("ferrite-hooks", "uvloop", "hiredis", "aiohttp") if _installed(name)},
     }

@@ -15,7 +15,7 @@ from ferrite_hooks.engine.command import Argv, Command
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.webhooks.desk import Note, Post, Seams
 from ferrite_hooks.webhooks.manager import Manager
-from ferrite_hooks.webhooks.model import Change, Overflow
+from ferrite_hooks.webhooks.model import Change
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
@@ -82,10 +82,10 @@ def listen(engine: Engine, manager: Manager) -> None:
     wanted = manager.matcher if manager.matcher.listening else None
     if engine.interest is not wanted:
         engine.set_interest(wanted)
-    rejecting = [d for d in manager.registry if d.webhook.enabled and d.webhook.overflow is Overflow.REJECT]
+    rejecting = manager.registry.rejecting
 
     def refuse(s: Session, command: Command, argv: Argv) -> None:
-        if any(delivery.full for delivery in rejecting):
+        if any(delivery.full for delivery in rejecting.values()):
             queued = (s.queue or []) if command.name == "exec" else [(command, argv)]
             for each, words in queued:
                 _refuse_write(manager, s, each, words)

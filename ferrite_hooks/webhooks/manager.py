@@ -230,7 +230,9 @@ class Manager:
         made: Parsed = parse(tokens, base, self.limits, admin=self.outside.is_admin(owner))
         delivery = self._make(made.webhook)
         self.registry.add(delivery)
-        self.review()
+        self.desk.total.webhooks = len(self.registry)
+        self._judge(owner)
+        delivery.account.webhooks += 1
         self._note_definition(delivery)
         self._tell("webhook.created", delivery, {})
         return made.generated
@@ -294,7 +296,7 @@ class Manager:
 
     def _change(self, delivery: Delivery, webhook: Webhook) -> None:
         delivery.configure(replace(webhook, updated_at=self.outside.clock.now))
-        self.registry.changed()
+        self.registry.changed(delivery)
         self._note_definition(delivery)
 
     def _note_definition(self, delivery: Delivery) -> None:
@@ -309,11 +311,15 @@ class Manager:
         desk.accounts = {d.webhook.owner: d.account for d in self.registry}
         for owner, account in desk.accounts.items():
             account.webhooks = 0
-            account.held = not self.outside.is_user(owner)
-            account.max_pending = 0 if self.outside.is_admin(owner) else settings.max_user_pending
+            self._judge(owner)
         for delivery in self.registry:
             delivery.account.webhooks += 1
             self.desk.wake(delivery)
+
+    def _judge(self, owner: str) -> None:
+        account = self.desk.account(owner)
+        account.held = not self.outside.is_user(owner)
+        account.max_pending = 0 if self.outside.is_admin(owner) else self.desk.settings.max_user_pending
 
     def acl_changed(self) -> None:
         """Permissions or users have changed."""

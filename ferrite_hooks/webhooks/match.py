@@ -46,6 +46,30 @@ class Matcher:
         self.listening = bool(self._webhooks)
         self.clear()
 
+    def put(self, webhook: Webhook) -> None:
+        """Adds a definition, or replaces the one with its serial."""
+        self.discard(webhook.serial)
+        if webhook.enabled:
+            self._webhooks[webhook.serial] = webhook
+            self.listening = True
+            self._forget(webhook)
+
+    def discard(self, serial: int) -> None:
+        """Takes out a definition, if it is there."""
+        before = self._webhooks.pop(serial, None)
+        if before is not None:
+            self.listening = bool(self._webhooks)
+            self._forget(before)
+
+    def _forget(self, webhook: Webhook) -> None:
+        """Only what this webhook has a part in: so making many does not build everything anew each time."""
+        for db, scopes in self._scopes.items():
+            stale = [event for event in scopes if _wants(webhook, db, event)]
+            for event in stale:
+                del scopes[event]
+            if stale:
+                self._answers.clear()
+
     def clear(self) -> None:
         """Forgets all answers: the ACL has changed."""
         self._answers.clear()
@@ -71,10 +95,7 @@ class Matcher:
     def _scope(self, db: int, event: str) -> _Scope:
         if sum(map(len, self._scopes.values())) >= CACHED_SCOPES:
             self._scopes.clear()
-        webhooks = [
-            w for w in self._webhooks.values()
-            if (not w.databases or db in w.databases) and selects(w.events, event)
-        ]  # fmt: skip
+        webhooks = [w for w in self._webhooks.values() if _wants(w, db, event)]
         limited = self._may_read is not None and not all(self._reads_all(w.owner) for w in webhooks)
         scope = _Scope(webhooks, limited)
         self._scopes.setdefault(db, {})[event] = scope
@@ -89,6 +110,11 @@ class Matcher:
                 self._answers.clear()
             self._answers[(db, event, key)] = answer
         return answer
+
+
+def _wants(webhook: Webhook, db: int, event: str) -> bool:
+    """Of some key, at least."""
+    return (not webhook.databases or db in webhook.databases) and selects(webhook.events, event)
 
 
 # Patterns of one prefix and one suffix: (shortest key, predicate or None where the affixes decide, serial)

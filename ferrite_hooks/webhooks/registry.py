@@ -43,13 +43,14 @@ def from_plain(plain: dict[str, Any]) -> Webhook:
 class Registry:
     """Deliveries by name and serial. The matcher always knows the present definitions."""
 
-    __slots__ = ("_by_name", "_by_serial", "matcher", "next_serial")
+    __slots__ = ("_by_name", "_by_serial", "matcher", "next_serial", "rejecting")
 
     def __init__(self, matcher: Matcher) -> None:
         self.matcher = matcher
         self.next_serial = 1  # never given twice, not even after a restart
         self._by_name: dict[str, Delivery] = {}
         self._by_serial: dict[int, Delivery] = {}
+        self.rejecting: dict[int, Delivery] = {}  # by serial, those that may refuse a write: OVERFLOW reject
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -68,12 +69,19 @@ class Registry:
         webhook = delivery.webhook
         self._by_name[webhook.name] = self._by_serial[webhook.serial] = delivery
         self.next_serial = max(self.next_serial, webhook.serial + 1)
-        self.changed()
+        self.changed(delivery)
 
     def remove(self, delivery: Delivery) -> None:
-        del self._by_name[delivery.webhook.name], self._by_serial[delivery.webhook.serial]
-        self.changed()
+        webhook = delivery.webhook
+        del self._by_name[webhook.name], self._by_serial[webhook.serial]
+        self.rejecting.pop(webhook.serial, None)
+        self.matcher.discard(webhook.serial)
 
-    def changed(self) -> None:
-        """A definition is another one."""
-        self.matcher.set(delivery.webhook for delivery in self._by_serial.values())
+    def changed(self, delivery: Delivery) -> None:
+        """Its definition is another one."""
+        webhook = delivery.webhook
+        self.matcher.put(webhook)
+        if webhook.enabled and webhook.overflow is Overflow.REJECT:
+            self.rejecting[webhook.serial] = delivery
+        else:
+            self.rejecting.pop(webhook.serial, None)

@@ -132,7 +132,7 @@ class Restoration:
             if (delivery.webhook.enabled and not before.enabled) or delivery.webhook.url != before.url:
                 delivery.circuit = CLOSED
             delivery.queue.configure(delivery.webhook)
-            self._registry.changed()
+            self._registry.changed(delivery)
 
     def queue(self, serial: int, items: list[Any]) -> None:
         delivery = self._delivery(serial)

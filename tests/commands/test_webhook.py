@@ -369,6 +369,17 @@ def test_a_full_webhook_refuses_writes(hooks: Hooks) -> None:
     assert hooks("SET", "k2", "v") is OK
 
 
+@pytest.mark.parametrize("change", [("UPDATE", "w", "OVERFLOW", "drop_oldest"), ("DISABLE", "w"), ("DELETE", "w")])
+def test_a_webhook_that_no_longer_rejects_refuses_nothing(hooks: Hooks, change: tuple[str, ...]) -> None:
+    hooks("WEBHOOK.CREATE", "w", URL, "PATTERN", "k*", "MAX_PENDING", "1")
+    hooks("WEBHOOK.UPDATE", "w", "OVERFLOW", "reject")
+    hooks("SET", "k1", "v")
+    hooks.turn()
+    assert "WEBHOOKFULL" in hooks.refused("SET", "k2", "v")
+    hooks(f"WEBHOOK.{change[0]}", *change[1:])
+    assert hooks("SET", "k2", "v") is OK
+
+
 def test_exec_is_refused_as_a_whole(hooks: Hooks) -> None:
     hooks("WEBHOOK.CREATE", "w", URL, "PATTERN", "k*", "MAX_PENDING", "1", "OVERFLOW", "reject")
     other = hooks.harness.connect()

@@ -36,6 +36,49 @@ def test_index_agrees_with_the_globs(pattern_lists: list[list[bytes]], key: byte
     assert matcher.match(0, "set", key) == expected, "the remembered answer is the same"
 
 
+EVENTS = st.sampled_from([("*",), ("SET",), ("DEL", "HSET"), ("user.created",), ("webhook.*",)])
+HOOKS = st.builds(
+    hook, st.integers(1, 4), events=EVENTS, patterns=PATTERN_LISTS.map(tuple), enabled=st.booleans(),
+    databases=st.sampled_from([(), (0,), (1, 2)]),
+)  # fmt: skip
+
+
+@given(st.lists(HOOKS | st.integers(1, 4), max_size=12), st.lists(KEYS, min_size=1, max_size=3))
+def test_step_by_step_is_the_same_as_all_at_once(steps: list[Webhook | int], keys: list[bytes]) -> None:
+    matcher, present = Matcher(), dict[int, Webhook]()
+    for step in steps:
+        if isinstance(step, int):
+            matcher.discard(step)
+            present.pop(step, None)
+        else:
+            matcher.put(step)
+            present[step.serial] = step
+        fresh = Matcher()
+        fresh.set(present.values())
+        assert matcher.listening is fresh.listening
+        for db in (0, 1):
+            for event in ("set", "hset", "del", "user.created", "webhook.created"):
+                for key in (*keys, None):  # asked after every step, so that answers are remembered over the next
+                    assert matcher.match(db, event, key) == fresh.match(db, event, key)
+
+
+def test_one_more_webhook_costs_the_same_among_many() -> None:
+    def cost(count: int) -> float:
+        matcher = Matcher()
+        hooks = [hook(n, patterns=(b"tenant%d:*" % n,)) for n in range(1, count + 200)]
+        matcher.set(hooks[:count])
+        matcher.match(0, "webhook.created", None)
+
+        def add() -> None:
+            for made in hooks[count:]:
+                matcher.put(made)
+                matcher.match(0, "webhook.created", None)
+
+        return timeit.timeit(add, number=1)
+
+    assert min(cost(5000) for _ in range(3)) < 5 * min(cost(100) for _ in range(3))
+
+
 def test_events_databases_and_status() -> None:
     matcher = Matcher()
     matcher.set([

@@ -1,0 +1,129 @@
+"""Rows as one Markdown table, as JSON and back, and as the chart's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks import chart
+from benchmarks.figures import Goal, Row
+
+BEGIN, END = "<!-- measured -->", "<!-- /measured -->"  # in the README, around `page`
+
+# part -> what its figures are
+PARTS = {
+    "commands": "Requests (k/s) at pipeline 1 / 16 / 100, append-only file everysec",
+    "always": "The same, append-only file always: every write is on the disk before its reply",
+    "bare": "The same without persistence",
+    "values": "The same by size of the value, everysec",
+    "webhooks": "SET (k/s) at pipeline 1 / 16 with webhooks, everysec",
+    "delivery": "Webhooks delivered while writes come in as fast as they are taken, everysec",
+    "latency": "From sending SET to its event at the receiver, p50 / p99",
+    "memory": "Resident memory",
+    "load": "Restart",
+    "failing": "Latency while 100 webhooks fail, p50 / p99",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A whole run."""
+
+    machine: dict[str, str]
+    where: str  # which cores
+    seconds: float
+    quick: bool
+    rows: tuple[Row, ...]
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands set apart."""
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+
+
+def several(values: Sequence[float]) -> str:
+    return " / ".join(map(number, values))
+
+
+def goal_of(row: Row) -> str:
+    if row.goal is None or row.met is None:
+        return ""
+    return f"{row.goal} {'✓' if row.met else '✗'}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One Markdown table; each part begins with a line that names it and the command that measures only it."""
+    lines = ["| | Ferrite Hooks | beside it | ratio | goal |", "|---|---|---|---|---|"]
+    for part, title in PARTS.items():
+        chosen = [row for row in rows if row.part == part]
+        if chosen:
+            lines.append(f"| **{title}** (`python -m benchmarks --only {part}`) | | | | |")
+        for row in chosen:
+            unit = f" {row.unit}" if row.unit not in ("", "k/s") else ""
+            ours = several(row.ours) + unit if row.ours else ""
+            beside = several(row.theirs) + unit if row.theirs else ""
+            if row.against not in ("", "redis-server"):
+                beside = f"{beside} ({row.against})"
+            name = f"{row.name}<br>{row.note}" if row.note else row.name
+            lines.append(f"| {name} | {ours} | {beside} | {several(row.ratio)} | {goal_of(row)} |")
+    return "\n".join(lines)
+
+
+def page(figures: Figures) -> str:
+    """What stands in the README between its two marks."""
+    machine = ", ".join(f"{name} {value}" for name, value in figures.machine.items())
+    quick = " with --quick, so less steady" if figures.quick else ""
+    return (
+        f"{table(figures.rows)}\n\n"
+        f"`python -m benchmarks`{quick}, {figures.seconds / 60:.0f} minutes: {machine}; {figures.where}. Rounds are "
+        "interleaved; figures are medians, a ratio is the median of the ratios of single rounds. “Beside it” is "
+        "redis-server unless it says otherwise."
+    )
+
+
+def filled(readme: str, page: str) -> str:
+    """The README with `page` between its two marks. Raises ValueError when it has none."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"there is no {BEGIN} … {END} to fill in")
+    return f"{before}{BEGIN}\n\n{page}\n\n{END}{after}"
+
+
+def plain(figures: Figures) -> dict[str, Any]:
+    """For json.dumps."""
+    return asdict(figures) | {"rows": [asdict(row) | {"met": row.met} for row in figures.rows]}
+
+
+def restored(data: dict[str, Any]) -> Figures:
+    """The reverse of `plain`, from JSON."""
+
+    def row(fields: dict[str, Any]) -> Row:
+        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items() if name != "met"}
+        if fields["goal"] is not None:
+            fields["goal"] = Goal(tuple(fields["goal"]["bounds"]), fields["goal"]["at_most"])
+        return Row(**fields)
+
+    return Figures(**data | {"rows": tuple(map(row, data["rows"]))})
+
+
+def svg(figures: Figures) -> str:
+    """The chart of a run."""
+    commands = [r for r in figures.rows if r.part == "commands" and r.ratio]
+    groups = [(r.name if r.unit else "geo. mean", r.ratio) for r in commands]
+    lines: dict[str, tuple[float, bool]] = {}
+    for r in figures.rows:
+        way = r.name.removeprefix("events delivered, ")
+        if r.part == "delivery" and way != r.name and r.unit == "/s" and "receiver" not in r.against:
+            lines.setdefault(f"Ferrite Hooks, {way}", (r.ours[0], True))
+            lines[r.against] = (r.theirs[0], False)
+    machine = figures.machine
+    caption = (f"{machine.get('processor', '')}, {machine.get('cores', '?')} cores; redis-server "
+               f"{machine.get('redis-server', '?')}, Python {machine.get('python', '?')}, {machine.get('build', '?')} "
+               "build; python -m benchmarks")  # fmt: skip
+    series = commands[0].cells if commands else ()
+    ordered = sorted(((name, *value) for name, value in lines.items()), key=lambda line: line[1])
+    return chart.drawn(groups, series, ordered, caption)
