@@ -12,13 +12,13 @@ from setuptools import setup
 HOT = {
     "": "clock errors",
     "resp": "encoder parser reply",
-    "values": "encoding field_times index zset",
+    "values": "encoding field_times index stream zset",
     "webhooks": "delivery desk lanes match queue",
     "engine": (
-        "blocking command engine expiry host keyspace latency monitor pause run session stats syntax timers "
-        "transactions"
+        "blocking command engine expiry host keyspace latency lua lua_values monitor pause run scripts session stats "
+        "syntax timers transactions"
     ),
-    "commands": "common expire hashes keys lists sets strings zset_ranges zsets",
+    "commands": "common expire hashes keys lists scripting sets stream_args streams strings zset_ranges zsets",
     "server": "connection tick",
 }
 

@@ -5,6 +5,10 @@ with `kill -9` and started again. Then the books are compared: for every key eac
 delivered, first deliveries in the order of the writes, and one event must always carry one id.
 
     python -m benchmarks.survival --changes 100000 --keys 1000 --clients 8 --fail-rate 0.2 --kills 10
+    python -m benchmarks.survival --rounds 300
+
+The second form is about the moments: in each of many short rounds the journal changes segments and is compacted while
+the server is killed; transactions, and writes that are refused, are in the books as well (see rounds.py).
 """
 
 from __future__ import annotations
@@ -31,6 +35,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from process import ServerProcess
 from receiver import Receiver
 
+from benchmarks import rounds as rounds_
+from benchmarks.books import Books
+
 # the journal is compacted all the time, and its files are small
 COMPACTING = (
     "--set", "journal.segment_bytes=65536", "--set", "journal.compact_min_bytes=65536",
@@ -40,7 +47,7 @@ OPTIONS = ("--set", "webhooks.queue.max_pending=2000000", "--log-level", "warnin
 
 
 @dataclass
-class Books:
+class Ledger:
     """What was written and what arrived."""
 
     acknowledged: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # key -> highest value confirmed
@@ -84,7 +91,7 @@ class Books:
         return wrong
 
 
-async def write(server: ServerProcess, books: Books, keys: list[str], changes: int, pipeline: int) -> None:
+async def write(server: ServerProcess, books: Ledger, keys: list[str], changes: int, pipeline: int) -> None:
     """One client: increments its keys, over reconnects, until `changes` were acknowledged."""
     # A client that repeats by itself what got no answer would write a value twice, as two events.
     client = redis.asyncio.Redis(port=server.port, socket_timeout=10, retry=Retry(NoBackoff(), 0))
@@ -119,9 +126,9 @@ async def write(server: ServerProcess, books: Books, keys: list[str], changes: i
 async def survive(
     directory: Path, *, changes: int, keys: int, clients: int, fail_rate: float, kills: int, batch: bool = False,
     pipeline: int = 4, patience: float = 300, options: tuple[str, ...] = (), seed: int = 1,
-) -> Books:  # fmt: skip
+) -> Ledger:  # fmt: skip
     """Runs the whole story. Raises TimeoutError when what was acknowledged has not arrived after `patience` seconds."""
-    books = Books()
+    books = Ledger()
     async with Receiver(seed=seed) as receiver:
         receiver.fail_rate = fail_rate
         receiver.on_answer = lambda received, reply: books.record(received.body, reply.status >= 300)
@@ -158,8 +165,48 @@ async def survive(
     return books
 
 
+class Kill:
+    """A Fate (see rounds.py): `kill -9`. A saving child that is under way lives on, as it would."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._server = server
+        self.while_saving = 0
+
+    def begin(self) -> ServerProcess:
+        return self._server.start()
+
+    def end(self) -> None:
+        process = self._server.process
+        if process is not None and process.poll() is None:
+            self.while_saving += bool(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        self._server.kill()
+
+    def trouble(self, on: bool) -> None:
+        """There is none: the disk is a real one."""
+
+
+def short_lives(directory: Path, rounds: int, fsync: str, seed: int, progress: bool = False) -> tuple[Books, int]:
+    """Returns the books, and how many kills met a saving child. Raises as rounds.live does."""
+    fate = Kill(ServerProcess(directory, *rounds_.OPTIONS, "--fsync", fsync))
+    books = asyncio.run(rounds_.live(fate, rounds=rounds, seconds=(0.05, 0.5), seed=seed, progress=progress))
+    return books, fate.while_saving
+
+
+def _rounds(args: argparse.Namespace) -> int:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="survival-") as scratch:
+        books, while_saving = short_lives(Path(scratch) / "data", args.rounds, args.fsync, args.seed, progress=True)
+    print(f"{args.rounds} kills in {time.monotonic() - started:.0f} s, {while_saving} of them while a snapshot was"
+          f" written, fsync {args.fsync}")  # fmt: skip
+    print(books.summary())
+    wrong = books.check()
+    print("\n".join(wrong[:50]) if wrong else "every promise was kept")
+    return 1 if wrong else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=0, help="many short lives instead of a long one with --kills")
     parser.add_argument("--changes", type=int, default=100_000)
     parser.add_argument("--keys", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=8)
@@ -170,6 +217,8 @@ def main() -> int:
     parser.add_argument("--fsync", default="everysec")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    if args.rounds:
+        return _rounds(args)
     with tempfile.TemporaryDirectory(prefix="survival-") as scratch:
         started = time.monotonic()
         books = asyncio.run(survive(

@@ -44,6 +44,7 @@ from ferrite_hooks.web.server import Web
 log = logging.getLogger("ferrite_hooks")
 
 LOAD_SLICE_SECONDS = 0.02  # of replay between looks at the sockets
+LOAD_REPORT_SECONDS = 3.0  # between lines in the log
 SWEEP_SECONDS = 1.0
 POSITION_GAP = 1 << 20  # skipped after a crash: events may have left whose record did not survive
 
@@ -76,6 +77,7 @@ class App:
         self.outlet: Outlet | None = None
         self.web: Web | None = None
         self.ready = False  # loaded, and the journal takes writes
+        self._recovery: Recovery
         self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._servers: list[asyncio.Server] = []
         self._stopping = asyncio.Event()
@@ -99,22 +101,26 @@ class App:
                 self.outlet.check_tls()
             self._bind()
             self.journal = open_journal(self.config, self.files)
-        except (ListenError, JournalError, SnapshotDamaged, ValueError) as error:
+        except (ListenError, JournalError, RecoveryError, SnapshotDamaged, ValueError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
         except OSError as error:
             await self._abandon()
             raise StartError(f"{error.filename or 'start'}: {error.strerror or error}") from error
+        self._equip_keeper()
         self.engine.loading = True
         self.engine.refresh()
         for listener, tls in self._sockets:
             self._servers.append(await serve(listener, lambda: Connection(self.clients), tls))
         try:
             await self._start_web()
+            gc.disable()  # data has no cycles: looking for them again and again would only cost
             await self._load()
         except (JournalError, ListenError, SnapshotDamaged, RecoveryError, ReplyError, OSError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
+        finally:
+            gc.enable()
         self.ready = True
         self.loop.call_later(SWEEP_SECONDS, self._sweep)
         gc.collect()
@@ -174,25 +180,33 @@ class App:
         if not self._sockets:
             raise ListenError("nothing to listen on: port, tls_port and unixsocket are all off")
 
+    def _equip_keeper(self) -> None:
+        engine, path, tell = self.engine, snapshot_path(self.config), self.outlet.replay if self.outlet else _nobody
+        self.keeper = Keeper(engine, self.tick, self.outlet, self.journal, path, self.files)
+        self._recovery = self.keeper.recovery = Recovery(engine, path, self.journal, tell, self.files)
+
     async def _load(self) -> None:
         """Snapshot and journal, in slices, so that PING, INFO and readyz answer meanwhile."""
         engine, outlet = self.engine, self.outlet
         started = time.perf_counter()
-        path = snapshot_path(self.config)
-        keeper = self.keeper = Keeper(engine, self.tick, outlet, self.journal, path, self.files)
-        recovery = keeper.recovery = Recovery(engine, path, self.journal, outlet.replay if outlet else _nobody)
+        keeper, recovery = self.keeper, self._recovery
         await asyncio.to_thread(recovery.open)
         slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
+        tell_at = started + LOAD_REPORT_SECONDS
         for _ in recovery.steps():
             if time.perf_counter() > slice_end:
                 await asyncio.sleep(0)
-                slice_end = time.perf_counter() + LOAD_SLICE_SECONDS
+                now = time.perf_counter()
+                slice_end = now + LOAD_SLICE_SECONDS
+                if now > tell_at:
+                    tell_at = now + LOAD_REPORT_SECONDS
+                    log.info("loading: %.0f %%, about %d s to go", recovery.percentage, recovery.seconds_left)
         for sentence in recovery.report:
             log.warning("%s", sentence)
         if self.journal is not None:
             self.tick.journal = engine.host.journal = self.journal
             self.tick.always = self.config.journal.fsync == "always"
-        known = max(outlet.start(self.journal) if outlet is not None else 0, recovery.position)
+        known = max(outlet.start(self.journal, recovery.first_frame) if outlet is not None else 0, recovery.position)
         told = recovery.frames or recovery.mark is not None
         engine.position = recovery.stopped_at or (known + POSITION_GAP if told else known)
         engine.loading = False
@@ -225,8 +239,10 @@ class App:
     def health(self) -> dict[str, Any]:
         """What /readyz says: `ready` and, when not, why."""
         why = ""
-        if not self.ready:
-            why = "loading"
+        if self.engine.loading:
+            why = f"loading, {self._recovery.percentage:.0f} % done"
+        elif not self.ready:
+            why = "stopping" if self._stopping.is_set() else "loading"
         elif self.engine.write_error:
             why = self.engine.write_error
         elif self._stopping.is_set():
@@ -332,7 +348,7 @@ class App:
 
         assert self.config_path is not None
         try:
-            rewrite(self.config_path, flat(self.config))
+            rewrite(self.config_path, flat(self.config), self.files)
         except OSError as error:
             raise ReplyError(f"ERR Rewriting config file: {error.strerror}") from error
 
@@ -403,7 +419,7 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
 
 
-def _nobody(changes: Any, notes: Any) -> None:
+def _nobody(changes: Any, notes: Any, frame: int) -> None:
     """There are no webhooks that the journal could tell of anything."""
 
 

@@ -389,6 +389,13 @@ class Queue:
     max_user_pending: int = _key(
         0, "Most events that wait for all webhooks of one ACL user who is no administrator, 0 = any", live=True, low=0
     )
+    memory_events: int = _key(
+        100_000,
+        "Pending events that are kept in memory, of all webhooks; those beyond are read back from the journal when"
+        " their turn comes",
+        live=True,
+        low=1000,
+    )
     persistence: bool = _key(True, "Pending events survive a restart (they are in the journal)")
     overflow: str = _key(
         "drop_oldest",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ import tomlkit
 
 from ferrite_hooks.config import KEYS
 from ferrite_hooks.config_keys import Value
+from ferrite_hooks.store.files import DISK, Files, replace_file
 
 
-def rewrite(path: Path, values: Mapping[str, Value]) -> None:
+def rewrite(path: Path, values: Mapping[str, Value], files: Files = DISK) -> None:
     """Updates `path` atomically: its keys get their present value, others are added where they differ from the default.
 
     Raises OSError."""
@@ -35,9 +35,4 @@ def rewrite(path: Path, values: Mapping[str, Value]) -> None:
                     table[section] = tomlkit.table()
                 table = table[section]
             table[last] = plain
-    scratch = path.with_name(path.name + ".new")
-    scratch.unlink(missing_ok=True)
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(tomlkit.dumps(document))  # there may be passwords in it: never readable by others, not for a moment
-    os.chmod(scratch, path.stat().st_mode & 0o777)
-    os.replace(scratch, path)
+    replace_file(files, path, tomlkit.dumps(document).encode(), path.stat().st_mode & 0o777)

@@ -1,7 +1,8 @@
 """Saving: when a snapshot is taken, how, and what of the journal goes then.
 
     bring the journal up to the memory -> end its segment -> fork -> the child writes a temporary file
-    -> it gets its name -> segments that it covers go, unless WEBHOOK.REPLAY SINCE may still want them
+    -> it gets its name -> segments that it covers go, unless pending events stand in them that are nowhere else, or
+       WEBHOOK.REPLAY SINCE may still want them
 
 SAVE does the same without the child. BGSAVE and BGREWRITEAOF differ only in their replies and their counters:
 any finished snapshot compacts the journal. There is one saver at a time.
@@ -27,7 +28,7 @@ from ferrite_hooks.outlet import Outlet
 from ferrite_hooks.recovery import Recovery
 from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store import snapshot
-from ferrite_hooks.store.files import DISK, Files
+from ferrite_hooks.store.files import DISK, Files, make_directories
 from ferrite_hooks.store.fork import fork, while_parent_lives
 from ferrite_hooks.store.journal import Journal, JournalError
 from ferrite_hooks.store.snapshot import Mark, SnapshotDamaged, State
@@ -74,6 +75,7 @@ class Keeper:
         self.files = files
         self.recovery: Recovery | None = None  # while and after loading
         self.covered = 0  # the frame that the snapshot on the disk is of
+        self.needs = 0  # the first frame before it that a start from it needs, too, 0 = none
         self.saves, self.rewrites = Tally(), Tally()
         self._task: asyncio.Task[None] | None = None
         self._compacting = False
@@ -85,6 +87,7 @@ class Keeper:
         self._uncovered = 0  # journal bytes behind the snapshot when the server started
         self._appended = 0  # journal.appended_bytes at the last save
         self._base_size = 0  # of the snapshot
+        self._releasable = False  # old files could go if there were a new snapshot
         host = engine.host
         host.last_save = int(time.time())
         host.save = self.save
@@ -98,7 +101,7 @@ class Keeper:
         """The start is over. A snapshot that was taken over becomes ours at once. Raises ReplyError when it cannot."""
         self._saved_dirty = self.engine.dirty
         if recovery.mark is not None:
-            self.covered = recovery.mark.frame
+            self.covered, self.needs = recovery.mark.frame, recovery.mark.needs
         with suppress(OSError):
             self._base_size = self.path.stat().st_size
         if self.journal is not None:
@@ -106,7 +109,7 @@ class Keeper:
             if recovery.imported:
                 kept = self.path.with_name(f"{self.path.name}.imported")
                 with suppress(FileExistsError):
-                    os.link(self.path, kept)
+                    self.files.link(self.path, kept)
                 self.save()
 
     # -- asked for -------------------------------------------------------------------------------------------
@@ -171,7 +174,7 @@ class Keeper:
     def _reload(self, journal: Journal | None, flush: bool = True) -> None:
         """Webhooks stay as they are: only data is read."""
         engine = self.engine
-        recovery = Recovery(engine, self.path, journal, lambda changes, notes: None)
+        recovery = Recovery(engine, self.path, journal, lambda changes, notes, frame: None)
         engine.loading = True
         try:
             recovery.open()
@@ -198,7 +201,7 @@ class Keeper:
             if self._scheduled:
                 self._begin(compacting=self._scheduled.pop(0))
             elif now >= self._not_before and not self.engine.write_error:
-                if self._grown():
+                if self._grown() or self._releasable:
                     self._begin(compacting=True)
                 elif self._save_point():
                     self._begin(compacting=False)
@@ -232,10 +235,17 @@ class Keeper:
         settings = self.engine.settings
         wanted = self.outlet is not None and len(self.outlet.manager.registry) > 0
         since = time.time() - settings["journal.retention_ms"] / 1000
+        needs, end = self.needs or self.covered + 1, self.covered + 1
         try:
-            self.journal.prune(self.covered + 1, since, settings["journal.retention_bytes"] if wanted else -1)
-        except JournalError as error:
+            self.journal.prune(min(needs, end), since, settings["journal.retention_bytes"] if wanted else -1)
+            self.journal.held_bytes = self.journal.bytes_from(needs) - self.journal.bytes_from(end)
+            present = self.outlet.manager.lowest_frame if self.outlet is not None else 0
+            released = self.journal.bytes_from(needs) - self.journal.bytes_from(min(present or end, end))
+        except (JournalError, OSError) as error:
             log.warning("%s", error)
+        else:
+            # A new snapshot needs less, because events have been delivered: worth it if more goes than is written.
+            self._releasable = released > max(self._base_size, settings["auto-aof-rewrite-min-size"])
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -303,11 +313,12 @@ class Keeper:
             if self.tick.settled:
                 break
         assert self.journal is not None
-        return Mark(self.journal.journal_id, self.journal.last_frame, self.engine.position)
+        needs = self.outlet.manager.lowest_frame if self.outlet is not None else 0
+        return Mark(self.journal.journal_id, self.journal.last_frame, self.engine.position, needs)
 
     def _write(self, target: Path, mark: Mark, files: Files) -> int:
         """The whole file. In the child, or here for SAVE."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(self.files, self.path.parent)
         state: State = ((), self.outlet.manager.state() if self.outlet is not None else ())
         databases = [(db.index, db.data, db.expires) for db in self.engine.databases]
         sources = libraries(self.engine).sources()
@@ -340,7 +351,7 @@ class Keeper:
             self._base_size = self.path.stat().st_size
         self.saves.status = "ok"
         if self.journal is not None:
-            self.covered = mark.frame
+            self.covered, self.needs = mark.frame, mark.needs
             self._uncovered = self.journal.bytes_from(mark.frame + 1)
             self._appended = self.journal.appended_bytes
             self._prune()
@@ -408,16 +419,15 @@ class Keeper:
             yield "journal_segments", journal.segment_count
             yield "journal_last_frame", journal.last_frame
             yield "journal_snapshot_frame", self.covered
+            yield "journal_held_bytes", journal.held_bytes
             yield "journal_fsync_lag_ms", journal.fsync_lag_ms
         if engine.loading and recovery is not None:
-            done, total = recovery.loaded_bytes, recovery.total_bytes
-            elapsed = time.time() - recovery.started_at
             yield "loading_start_time", int(recovery.started_at)
-            yield "loading_total_bytes", total
+            yield "loading_total_bytes", recovery.total_bytes
             yield "loading_rdb_used_mem", 0
-            yield "loading_loaded_bytes", done
-            yield "loading_loaded_perc", f"{done / total * 100:.2f}"
-            yield "loading_eta_seconds", int(elapsed * (total - done) / done) if done else 1
+            yield "loading_loaded_bytes", recovery.loaded_bytes
+            yield "loading_loaded_perc", f"{recovery.percentage:.2f}"
+            yield "loading_eta_seconds", recovery.seconds_left
 
 
 def _reason(error: BaseException) -> str:

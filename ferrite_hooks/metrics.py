@@ -94,6 +94,8 @@ class WebhookSample(NamedTuple):
     capacity: int
     oldest_pending_age_ms: int
     circuit_open: bool
+    spilled: int = 0
+    read_failures: int = 0
 
 
 _Value = Callable[[WebhookSample], float]
@@ -108,10 +110,13 @@ _COUNTERS: list[tuple[str, str, list[tuple[tuple[str, ...], _Value]], tuple[str,
     ("ferrite_webhook_dropped", "Events that were not delivered because of a limit, a newer one, or a command.",
      [(("overflow",), lambda s: s.counters.dropped), (("coalesced",), lambda s: s.counters.coalesced),
       (("purged",), lambda s: s.counters.purged)], ("reason",)),
+    ("ferrite_webhook_read_failures", "Failed attempts to read pending events back from the journal.",
+     [((), lambda s: s.read_failures)], ()),
     ("ferrite_webhook_dead", "Events given up after their last retry.", [((), lambda s: s.counters.dead)], ()),
 ]  # fmt: skip
 _GAUGES: list[tuple[str, str, _Value]] = [
     ("ferrite_webhook_queue_depth", "Events pending.", lambda s: s.pending),
+    ("ferrite_webhook_queue_on_disk", "Events pending that are only in the journal.", lambda s: s.spilled),
     ("ferrite_webhook_queue_capacity", "Events that may be pending.", lambda s: s.capacity),
     ("ferrite_webhook_oldest_pending_age_seconds", "Age of the oldest pending event.",
      lambda s: s.oldest_pending_age_ms / 1000),

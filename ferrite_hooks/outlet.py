@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -48,6 +50,7 @@ class Outlet:
         self._config = config.webhooks
         self._sender: Sender | None = None
         self._stopping = False
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")  # of spilled events
         self.journal: Journal | None = None
         self.history: History | None = None
         if config.journal.enabled:
@@ -68,19 +71,22 @@ class Outlet:
         """Raises ValueError or OSError for certificate files that cannot be used."""
         load_tls(_tls(self._config))
 
-    def replay(self, changes: Iterable[Sequence[Any]], notes: Iterable[list[Any]]) -> None:
-        """One frame of the journal."""
+    def replay(self, changes: Iterable[Sequence[Any]], notes: Iterable[list[Any]], frame: int) -> None:
+        """One frame of the journal, or the snapshot's as frame 0."""
         if self._config.queue.persistence:
-            self.manager.replay(changes, notes)
+            self.manager.replay(changes, notes, frame)
         else:
             self.manager.replay((), [note for note in notes if note[0] in _LASTING])
 
-    def start(self, journal: Journal | None) -> int:
-        """Begins to deliver. Returns the highest position that the journal has told of."""
+    def start(self, journal: Journal | None, first_frame: int = 0) -> int:
+        """Begins to deliver. Returns the highest position that the journal has told of. Pending events before
+        `first_frame` are lost."""
         self.journal = journal
         if journal is not None:
             self._seams.journal_id = journal.journal_id
             self.manager.frames = journal.replay
+            self._seams.pick = journal.picker().pick
+            self._seams.aside = self._aside
         if self._history_path is not None:
             queue = self._config.queue
             self.history = History(
@@ -94,7 +100,7 @@ class Outlet:
             self.manager.history = self.history
             self._seams.attempt = self.history.add
         self._tick.accept = self.manager.accept
-        position = self.manager.start()
+        position = self.manager.start(first_frame)
         attach(self._engine, self.manager)
         return position
 
@@ -106,6 +112,7 @@ class Outlet:
             await sender.close(grace_seconds)
         await asyncio.sleep(0)
         self.manager.desk.flush()
+        self._reader.shutdown(wait=False, cancel_futures=True)
         if self.history is not None:
             history, self.history = self.history, None
             self.manager.history = None
@@ -150,6 +157,18 @@ class Outlet:
             )
         return await self._sender.post(request)
 
+    def _aside(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Runs a job, which raises nothing, in a thread; one at a time."""
+        loop = self._tick.loop
+
+        def run() -> None:
+            result = job()
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(done, result)
+
+        with suppress(RuntimeError):  # the server is stopping
+            self._reader.submit(run)
+
     def _limits(self, config: Config) -> Limits:
         rules = _rules(config.webhooks)
         return Limits(
@@ -167,6 +186,7 @@ def _settings(config: WebhooksConfig) -> Settings:
         max_user_webhooks=config.max_user_webhooks,
         max_pending=config.queue.max_pending,
         max_user_pending=config.queue.max_user_pending,
+        memory_events=config.queue.memory_events,
         max_connections=config.delivery.max_connections,
         max_dead=config.queue.max_dead,
         disable_after_ms=config.delivery.disable_after_ms,

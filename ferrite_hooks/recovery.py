@@ -17,7 +17,6 @@ from typing import Any
 from ferrite_hooks.config import Config
 from ferrite_hooks.engine.command import find
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.engine.run import call
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.store.files import DISK, Files
@@ -30,7 +29,7 @@ log = logging.getLogger("ferrite_hooks")
 
 _KEYS_PER_STEP = 64
 
-Told = Callable[[Any, Any], object]  # changes and notes, for the webhooks
+Told = Callable[[Any, Any, int], object]  # changes and notes, for the webhooks, and their frame (0: the snapshot)
 
 
 class RecoveryError(Exception):
@@ -42,8 +41,8 @@ def snapshot_path(config: Config) -> Path:
 
 
 def open_journal(config: Config, files: Files = DISK) -> Journal | None:
-    """Locks the directory and opens its journal, unless it is switched off. A directory that has a snapshot of
-    ours but no journal files goes on from the snapshot. Raises JournalError, SnapshotDamaged, OSError."""
+    """Locks the directory and opens its journal, unless it is switched off. A directory that has a snapshot of ours
+    but no journal files goes on from the snapshot. Raises JournalError, RecoveryError, SnapshotDamaged, OSError."""
     settings, directory = config.journal, Path(config.server.dir)
     if not settings.enabled:
         return None
@@ -51,6 +50,8 @@ def open_journal(config: Config, files: Files = DISK) -> Journal | None:
     if snapshot_path(config).exists() and not segment_paths(directory):
         with SnapshotFile(snapshot_path(config)) as snapshot:
             mark = snapshot.mark
+        if mark is not None and mark.needs and not settings.repair:
+            raise RecoveryError(_events_missing(snapshot_path(config), mark, mark.frame))
     journal = Journal.open(
         directory,
         fsync=settings.fsync,  # type: ignore[arg-type]  # the configuration has checked it
@@ -60,15 +61,18 @@ def open_journal(config: Config, files: Files = DISK) -> Journal | None:
         journal_id=mark.journal_id if mark is not None else "",
         first=mark.frame + 1 if mark is not None else 1,
     )
-    tidy(snapshot_path(config))
+    tidy(snapshot_path(config), files)
     return journal
 
 
 class Recovery:
     """One reading. `steps` does the work; the attributes say what was found so far."""
 
-    def __init__(self, engine: Engine, path: Path, journal: Journal | None, told: Told) -> None:
+    def __init__(
+        self, engine: Engine, path: Path, journal: Journal | None, told: Told, files: Files = DISK
+    ) -> None:
         self.engine = engine
+        self.files = files
         self.path = path
         self.journal = journal
         self.mark: Mark | None = None  # of the snapshot that was loaded
@@ -79,6 +83,7 @@ class Recovery:
         self.stopped_at = 0  # the position that the last run has ended with, 0 = it was killed
         self.started_at = time.time()
         self.total_bytes = 1
+        self.first_frame = 0  # pending events before it are lost, and journal.repair says to go on
         self.report: list[str] = []
         self._told = told
         self._snapshot: SnapshotFile | None = None
@@ -88,6 +93,16 @@ class Recovery:
     def loaded_bytes(self) -> int:
         snapshot = self._snapshot.bytes_read if self._snapshot is not None else 0
         return min(snapshot + (self.journal.bytes_read if self.journal is not None else 0), self.total_bytes)
+
+    @property
+    def percentage(self) -> float:
+        return self.loaded_bytes / self.total_bytes * 100
+
+    @property
+    def seconds_left(self) -> int:
+        """By the pace so far."""
+        done = self.loaded_bytes
+        return int((time.time() - self.started_at) * (self.total_bytes - done) / done) if done else 1
 
     def open(self) -> None:
         """Looks for the snapshot and checks all of it: may take seconds, may run in a thread. Raises OSError,
@@ -100,24 +115,33 @@ class Recovery:
     def steps(self) -> Iterator[None]:
         """Loads everything, a little at each step. Raises RecoveryError, JournalError, SnapshotDamaged, OSError."""
         snapshot, journal = self._snapshot, self.journal
-        start = 1
+        start, outer = 1, self.engine.command
         try:
             if snapshot is not None and (journal is None or _belongs(snapshot, journal)):
                 self.mark = snapshot.mark
                 start = snapshot.mark.frame + 1 if snapshot.mark is not None else 1
-                self.total_bytes = self.path.stat().st_size
-                if journal is not None:
-                    self.total_bytes += journal.bytes_from(start)
+                self._measure(start)
                 yield from self._load(snapshot)
+            else:
+                self._measure(start)
             if journal is None:
                 return
             self._check_whole(journal, start)
             yield from self._replay(journal, start)
+            if self.mark is not None and 0 < self.mark.needs < journal.first_frame:
+                self.first_frame = journal.first_frame
             if snapshot is not None and self.mark is None:
                 yield from self._take_over(snapshot)
         finally:
+            self.engine.command = outer
             if snapshot is not None:
                 snapshot.close()
+
+    def _measure(self, start: int) -> None:
+        """How much there is to read. Raises OSError."""
+        journal = self.journal.bytes_from(start) if self.journal is not None else 0
+        snapshot = self.path.stat().st_size if self._snapshot is not None else 0
+        self.total_bytes = max(1, journal + snapshot)
 
     def _check_whole(self, journal: Journal, start: int) -> None:
         if journal.first_frame > start:
@@ -129,6 +153,9 @@ class Recovery:
                 f" what was before, but {have}: restore the snapshot (snapshot.file names it) or the whole directory"
                 " from a backup"
             )
+        mark = self.mark
+        if mark is not None and 0 < mark.needs < journal.first_frame and not journal.repairs:
+            raise RecoveryError(_events_missing(self.path, mark, journal.first_frame - 1))
 
     def _load(self, snapshot: SnapshotFile) -> Iterator[None]:
         engine = self.engine
@@ -139,7 +166,8 @@ class Recovery:
                     f"{snapshot.path} has keys in database {entry.db}, but server.databases is {len(databases)}:"
                     " start with more"
                 )
-            settle(entry.value, settings)
+            if type(entry.value) is not bytes:
+                settle(entry.value, settings)
             databases[entry.db].expires.pop(entry.key, None)  # of a key that is there, when data are merged
             databases[entry.db].place(entry.key, entry.value, entry.expire_at)
             self.keys_loaded += 1
@@ -147,8 +175,8 @@ class Recovery:
                 yield
         loader = self._loader()
         for source in snapshot.functions:
-            self._run(loader, [b"FUNCTION", b"LOAD", b"REPLACE", source], f"{snapshot.path}")
-        self._told(*snapshot.state())
+            self._run(loader, [b"FUNCTION", b"LOAD", b"REPLACE", source], snapshot.path)
+        self._told(*snapshot.state(), 0)
         if snapshot.mark is not None:
             self.position = snapshot.mark.position
 
@@ -157,12 +185,15 @@ class Recovery:
         for frame in journal.replay(start):
             loader.db = self.engine.databases[0]
             for argv in frame.commands:
-                self._run(loader, argv, f"frame {frame.number}")
+                self._run(loader, argv, frame.number)
             if frame.commands and not self._replayed:
                 self._replayed = frame.commands[0]
-            notes = [note for note in frame.notes if note[0] != "stopped"]
-            self.stopped_at = next((note[1] for note in frame.notes if note[0] == "stopped"), 0)
-            self._told(frame.changes, notes)
+            self.stopped_at = 0
+            notes = frame.notes
+            if notes and notes[-1][0] == "stopped":
+                self.stopped_at = notes.pop()[1]
+            if notes or frame.changes:
+                self._told(frame.changes, notes, frame.number)
             self.frames += 1
             yield
         self.report += journal.report
@@ -171,7 +202,8 @@ class Recovery:
         """A snapshot of another origin lies in the directory."""
         if self._replayed:
             aside = _unused(self.path)
-            self.path.rename(aside)
+            self.files.rename(self.path, aside)
+            self.files.sync_directory(self.path.parent)
             self.report.append(
                 f"{self.path.name} was not written for this journal (by {snapshot.writer}), and the journal has data:"
                 f" the file is {aside.name} now"
@@ -185,15 +217,29 @@ class Recovery:
         loader.internal = True
         return loader
 
-    def _run(self, loader: Session, argv: list[bytes], where: str) -> None:
+    def _run(self, loader: Session, argv: list[bytes], where: int | Path) -> None:
+        """Without the statistics and the slow log, which are of clients' commands."""
+        engine = self.engine
         try:
             if argv[0] == b"SELECT":
-                loader.db = self.engine.databases[int(argv[1])]
+                loader.db = engine.databases[int(argv[1])]
             else:
-                call(loader, find(argv), argv)
+                engine.command = command = find(argv)
+                engine.session = loader
+                command.handler(loader, argv)
+                engine.override = None
         except (ReplyError, IndexError, ValueError) as error:
             name = argv[0].decode(errors="replace")
-            raise RecoveryError(f"{where}: {name} cannot be replayed: {error}") from error
+            place = f"frame {where}" if isinstance(where, int) else where
+            raise RecoveryError(f"{place}: {name} cannot be replayed: {error}") from error
+
+
+def _events_missing(path: Path, mark: Mark, last: int) -> str:
+    return (
+        f"pending events of {path} stand in frames {mark.needs} to {last} of the journal, and the files with these"
+        " frames are missing: restore the journal's files from a backup, or start once with journal.repair = true to go"
+        " on without these events"
+    )
 
 
 def _belongs(snapshot: SnapshotFile, journal: Journal) -> bool:

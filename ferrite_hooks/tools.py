@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ferrite_hooks.store.files import DISK
+from ferrite_hooks.store.files import DISK, Files, copy_file, make_directories
 from ferrite_hooks.store.journal import Journal, JournalDamaged, JournalError
 from ferrite_hooks.store.segments import Segments, segment_paths
 from ferrite_hooks.store.snapshot import Mark, SnapshotDamaged, SnapshotFile
@@ -23,6 +22,7 @@ from ferrite_hooks.store.snapshot import Mark, SnapshotDamaged, SnapshotFile
 _LAST = 1 << 62  # a frame that no journal reaches
 _ATTEMPTS = 20
 _HISTORY = "history.sqlite"
+_NO_START = "no start is possible, except once with journal.repair = true, without these events"
 
 Say = Callable[[str], object]
 
@@ -42,6 +42,9 @@ def check(directory: Path, snapshot: str = "dump.rdb", fix: bool = False, say: S
     """
     mark, good = _check_snapshot(directory / snapshot, say)
     if not segment_paths(directory):
+        if mark is not None and mark.needs:
+            say(f"journal: no files, but pending events stand in its frames {mark.needs} to {mark.frame}: {_NO_START}")
+            return False
         say("journal: no files" if mark is None else "journal: no files; a start goes on from the snapshot")
         return good
     start = mark.frame + 1 if mark is not None else 1
@@ -50,11 +53,18 @@ def check(directory: Path, snapshot: str = "dump.rdb", fix: bool = False, say: S
     if mark is not None and mark.journal_id != segments.journal_id:
         say(f"{snapshot} belongs to journal {mark.journal_id}, the files to {segments.journal_id or 'an unknown one'}")
         mark, start, good = None, 1, False
+    needs = mark.needs if mark is not None and mark.needs else start
     if segments.first_frame > start:
         say(f"journal: frames {start} to {segments.first_frame - 1} are missing: no start is possible")
         good = False
-    if start > 1:
-        _check_frames(segments, 0, start - 1, "only WEBHOOK.REPLAY reads it, a start does not", say)
+    elif segments.first_frame > needs:
+        lost = f"frames {needs} to {segments.first_frame - 1}"
+        say(f"journal: {lost}, with pending events of the snapshot, are missing: {_NO_START}")
+        good = False
+    if needs > 1:
+        _check_frames(segments, 0, needs - 1, "only WEBHOOK.REPLAY reads it, a start does not", say)
+    if needs < start and _check_frames(segments, needs, start - 1, "pending events of the snapshot are there", say):
+        good = False
     damage = _check_frames(segments, start, _LAST, "a start needs it", say)
     if damage is None or damage.torn:
         return good
@@ -75,6 +85,7 @@ def _check_snapshot(path: Path, say: Say) -> tuple[Mark | None, bool]:
             else:
                 webhooks = sum(note[0] == "hook" for note in notes)
                 pending = sum(len(note[2]) for note in notes if note[0] == "queue")
+                pending += sum(len(note[2]) // 8 for note in notes if note[0] == "spilled")
                 say(
                     f"{path.name}, frame {mark.frame} of journal {mark.journal_id}: {_count(keys, 'key')},"
                     f" {_count(webhooks, 'webhook')}, {_count(pending, 'pending event')}"
@@ -156,32 +167,32 @@ def run_check(args: argparse.Namespace) -> int:
 # --- backup ----------------------------------------------------------------------------------------------------
 
 
-def backup(directory: Path, target: Path, snapshot: str = "dump.rdb") -> list[Path]:
+def backup(directory: Path, target: Path, snapshot: str = "dump.rdb", files: Files = DISK) -> list[Path]:
     """Puts a copy of a data directory that a server can start from into `target`, which must be new or empty.
     Returns the files. Files that never change any more are hard links where that is possible.
 
     Raises BackupError, OSError.
     """
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directories(files, target)
     if any(target.iterdir()):
         raise BackupError(f"{target} is not empty: choose another directory")
     for _ in range(_ATTEMPTS):
-        made = _copied(directory, target, snapshot)
+        made = _copied(directory, target, snapshot, files)
         if made is not None:
             break
         for path in target.iterdir():
-            path.unlink()
+            files.remove(path)
     else:
         raise BackupError(f"{directory} changes too quickly: each attempt met a new snapshot")
     if not made:
         raise BackupError(f"{directory} has neither a snapshot nor a journal")
     if (directory / _HISTORY).exists():
         made.append(_copy_history(directory / _HISTORY, target / _HISTORY))
-    DISK.sync_directory(target)
+    files.sync_directory(target)
     return made
 
 
-def _copied(directory: Path, target: Path, snapshot: str) -> list[Path] | None:
+def _copied(directory: Path, target: Path, snapshot: str, files: Files) -> list[Path] | None:
     """Snapshot first, then the journal. None when a new snapshot has come meanwhile: journal files may be gone then,
     which the first one still needs."""
     source = directory / snapshot
@@ -189,10 +200,10 @@ def _copied(directory: Path, target: Path, snapshot: str) -> list[Path] | None:
     made = []
     try:
         if before is not None:
-            made.append(_link(source, target / snapshot))
+            made.append(_link(files, source, target / snapshot))
         paths = segment_paths(directory)
-        made += [_link(path, target / path.name) for path in paths[:-1]]
-        made += [_copy(path, target / path.name) for path in paths[-1:]]  # it grows: a link would grow as well
+        made += [_link(files, path, target / path.name) for path in paths[:-1]]
+        made += [_copy(files, path, target / path.name) for path in paths[-1:]]  # it grows: a link would, too
     except FileNotFoundError:
         return None
     return made if _identity(source) == before else None
@@ -205,21 +216,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def _link(source: Path, target: Path) -> Path:
+def _link(files: Files, source: Path, target: Path) -> Path:
     try:
-        os.link(source, target)
+        files.link(source, target)
     except FileNotFoundError:
         raise
     except OSError:  # another file system, or one without links
-        return _copy(source, target)
+        return _copy(files, source, target)
     return target
 
 
-def _copy(source: Path, target: Path) -> Path:
-    with open(source, "rb") as reading, open(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
-        writing.flush()
-        os.fsync(writing.fileno())
+def _copy(files: Files, source: Path, target: Path) -> Path:
+    copy_file(files, source, target)
     return target
 
 

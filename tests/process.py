@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -23,8 +24,9 @@ def free_port() -> int:
 class ServerProcess:
     """`ferrite-hooks` on free ports; its data stays in `directory` over `kill` and `start`."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, program: Sequence[str] = ("-m", "ferrite_hooks")) -> None:
         self.directory = directory
+        self.program = program
         self.options = options
         self.port = free_port()
         self.metrics_port = free_port()
@@ -32,8 +34,8 @@ class ServerProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> ServerProcess:
-        words = [sys.executable, "-m", "ferrite_hooks", "--port", str(self.port), "--bind", "127.0.0.1",
-                 "--metrics-port", str(self.metrics_port), "--dir", str(self.directory), *self.options]  # fmt: skip
+        words = [sys.executable, *self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--metrics-port",
+                 str(self.metrics_port), "--dir", str(self.directory), *self.options]  # fmt: skip
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log)
         deadline = time.monotonic() + 30

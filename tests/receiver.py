@@ -206,6 +206,11 @@ class Receiver:
             await self._arrived.wait_for(lambda: len(arrived()) >= count)
         return list(arrived())
 
+    @property
+    def clients(self) -> int:
+        """How many are connected now."""
+        return len(self._clients)
+
     async def accept(self) -> None:
         """Opens the port: a free one the first time, later the same again."""
         self._server = await asyncio.start_server(

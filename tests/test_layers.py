@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ferrite_hooks"
 
 LAYERS = [
-    {"version", "errors", "clock", "glob", "log", "config", "config_keys", "config_rewrite", "metrics"},
+    {"version", "errors", "clock", "glob", "log", "config", "config_keys", "metrics"},
     {"resp"},
     {"values"},
     {"store"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"follow"},
     {"web"},
     # __init__: what users of the package may import
-    {"app", "keeper", "recovery", "tools", "outlet", "cli", "listen", "__main__", "__init__"},
+    {"app", "config_rewrite", "keeper", "recovery", "tools", "outlet", "cli", "listen", "__main__", "__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from power import PowerDisk
 from process import ServerProcess
 
 from ferrite_hooks.store.journal import DirectoryLocked, Journal
@@ -193,3 +195,31 @@ def test_backups_of_a_busy_server_are_whole(tmp_path: Path) -> None:
         with ServerProcess(tmp_path / f"copy{n}", *options) as copy, copy.client() as client:
             assert int(client.get("counter") or 0) >= least
             assert client.execute_command("WEBHOOK.LIST")[0][b"name"] == b"w"
+
+
+def test_a_backup_survives_a_power_cut_as_soon_as_it_is_done(tmp_path: Path) -> None:
+    disk_root = tmp_path / "disk"
+    made(disk_root / "data")
+    disk = PowerDisk(disk_root, tmp_path / "notes")
+    copied = backup(disk_root / "data", disk_root / "a" / "new" / "place", files=disk.files)
+    for seed in range(10):
+        disk.leave(tmp_path / str(seed), random.Random(seed))
+        target = tmp_path / str(seed) / "a" / "new" / "place"
+        assert sorted(path.name for path in target.iterdir()) == sorted(path.name for path in copied)
+        assert said(target)[0]
+    disk.close()
+
+
+def test_pages_that_a_power_cut_took_are_told_as_a_torn_end(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, fsync="no")
+    list(journal.replay())
+    for n in range(6):
+        journal.append([[b"SET", b"k", b"%d" % n * 900]], [], [])
+    journal.close()
+    [path] = tmp_path.glob("journal-*.log")
+    raw = bytearray(path.read_bytes())
+    raw[2048:2560] = bytes(512)
+    path.write_bytes(raw)
+    good, text = said(tmp_path)
+    assert good and "ends in the middle of an append" in text and "2 frames" in text
+    assert path.read_bytes() == raw

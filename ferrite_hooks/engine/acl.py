@@ -6,7 +6,6 @@ looked at again: one that subscribes to what it no longer may hear is closed.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
@@ -27,7 +26,7 @@ from ferrite_hooks.engine.acl_rules import (
 )
 from ferrite_hooks.engine.client_info import describe
 from ferrite_hooks.errors import WRONGPASS, ReplyError, whole
-from ferrite_hooks.store.files import DISK, write_all
+from ferrite_hooks.store.files import DISK, Files, replace_file
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.command import Argv, Command
@@ -268,19 +267,10 @@ class Acl:
                     told = True
         return errors
 
-    def save(self, path: str) -> None:
+    def save(self, path: str, files: Files = DISK) -> None:
         """ACL SAVE: writes all users to a file, which is replaced at once. Raises OSError."""
         text = "".join([f"{line}\n" for line in self.listing()])
-        target = Path(path)
-        temporary = target.with_name(target.name + ".tmp")
-        fd = DISK.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            write_all(DISK, fd, text.encode("utf-8", "surrogateescape"))
-            DISK.sync(fd)
-        finally:
-            DISK.close(fd)
-        DISK.rename(temporary, target)
-        DISK.sync_directory(target.parent)
+        replace_file(files, Path(path), text.encode("utf-8", "surrogateescape"))
 
     def listing(self) -> list[str]:
         """A line for each user, as ACL LIST and the file show them."""

@@ -62,7 +62,9 @@ def encode2(out: Out, value: Reply) -> None:
         for item in value:
             if type(item) is bytes:
                 size = len(item)
-                out.append(_HEADS[size] + item + b"\r\n" if size < 1024 else b"$%d\r\n%b\r\n" % (size, item))
+                out.append(_HEADS[size] if size < 1024 else b"$%d\r\n" % size)
+                out.append(item)
+                out.append(b"\r\n")
             elif type(item) is float:
                 text = format_double(item)
                 out.append(b"$%d\r\n%b\r\n" % (len(text), text))
@@ -94,7 +96,9 @@ def encode3(out: Out, value: Reply) -> None:
         for item in value:
             if type(item) is bytes:
                 size = len(item)
-                out.append(_HEADS[size] + item + b"\r\n" if size < 1024 else b"$%d\r\n%b\r\n" % (size, item))
+                out.append(_HEADS[size] if size < 1024 else b"$%d\r\n" % size)
+                out.append(item)
+                out.append(b"\r\n")
             else:
                 encode3(out, item)
     else:

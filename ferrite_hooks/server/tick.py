@@ -44,12 +44,13 @@ class JournalLike(Protocol):
 class Frame:
     """What one tick produced and has not yet been acknowledged."""
 
-    __slots__ = ("changes", "effects", "notes", "replies")
+    __slots__ = ("changes", "effects", "notes", "number", "replies")
 
     def __init__(self, effects: list[Any], changes: list[Change], notes: list[Any]) -> None:
         self.effects = effects
         self.changes = changes
         self.notes = notes
+        self.number = 0  # in the journal
         self.replies: list[tuple[Connection, bytes, bool]] = []  # the flag: may depend on what this frame has
 
 
@@ -61,7 +62,7 @@ class Tick:
         self.loop = loop
         self.journal: JournalLike | None = None
         self.always = False  # fsync always: replies wait for the disk
-        self.accept: Callable[[list[Change]], None] = lambda changes: None  # the webhooks' entrance
+        self.accept: Callable[[list[Change], int], None] = lambda changes, frame: None  # the webhooks' entrance
         self.delayed = 0  # frames that had to wait because the disk was behind
         self._talking: dict[Connection, bool] = {}  # True: it may have changed something in this tick
         self._produced = 0  # what this tick has for the journal so far
@@ -126,7 +127,7 @@ class Tick:
             for connection in talking:
                 self._write(connection)
             if changes:
-                self.accept(changes)
+                self.accept(changes, 0)
             return
         frame = Frame(effects, changes, notes)
         if self._held:
@@ -152,7 +153,7 @@ class Tick:
         try:
             if frame.effects or frame.changes or frame.notes:  # else it only waits behind earlier ones
                 started = perf_counter_ns()
-                number = self.journal.append(frame.effects, frame.changes, frame.notes)
+                number = frame.number = self.journal.append(frame.effects, frame.changes, frame.notes)
                 self.engine.latency.add("aof-write", perf_counter_ns() - started)
         except JournalError as error:
             if not self.engine.write_error:
@@ -221,7 +222,7 @@ class Tick:
         for connection, data, _ in frame.replies:
             self._send(connection, data)
         if frame.changes:
-            self.accept(frame.changes)
+            self.accept(frame.changes, frame.number)
 
     # -- writing ---------------------------------------------------------------------------------------------
 

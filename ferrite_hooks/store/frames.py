@@ -5,11 +5,16 @@
 
 All little-endian. The head check covers the length and the frame's number, so that a wrong length is known as
 such before it is believed: an intact head whose payload is missing was cut off by a crash, a head that does
-not check is damage. A power cut can also leave zeros where data should be, and disks write whole sectors, so
-zeros from a sector boundary to the end of the file count as cut off too. Reading never allocates more than
-the file still holds.
+not check is damage.
+
+A power cut can also leave zeros where data should be: from a sector boundary to the end of the file, or, for
+pages reach the disk in any order, in sectors before others that were kept. Both count as cut off, unless
+the bytes are known to have been on the disk: frames have a note of how far the journal was durable when they were
+written, and if one behind the zeros says that they were, then this is damage as well. Reading never allocates
+more than the file still holds.
 """
 
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -23,6 +28,7 @@ MAGIC = b"FERRITEJ"
 VERSION = 1
 SECTOR = 512
 MAX_PAYLOAD = 0xFFFF_FFFF
+SYNCED = "synced"  # the note ["synced", n], the last of a frame: frames up to number n were durable before it
 
 _SEGMENT = struct.Struct("<8sI8sQI")
 _FRAME = struct.Struct("<III")
@@ -67,8 +73,8 @@ _pack = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
 _unpack = partial(msgpack.unpackb, strict_map_key=False, unicode_errors="surrogatepass")
 
 
-def encode_frame(number: int, commands: Any, changes: Any, notes: Any) -> bytes:
-    """One frame's bytes. Raises ValueError beyond 4 GiB or 64-bit integers, TypeError for no plain value."""
+def encode_frame(number: int, commands: Any, changes: Any, notes: Any) -> tuple[bytes, bytes]:
+    """One frame's head and payload. Raises ValueError beyond 4 GiB or 64-bit integers, TypeError for no plain value."""
     try:
         payload: bytes = _pack((commands, changes, notes))
     except OverflowError as e:
@@ -76,7 +82,7 @@ def encode_frame(number: int, commands: Any, changes: Any, notes: Any) -> bytes:
     length = len(payload)
     if length > MAX_PAYLOAD:
         raise ValueError(f"a frame of {length} bytes is too large")
-    return _FRAME.pack(length, crc32(_HEAD_CHECK.pack(number, length)), crc32(payload)) + payload
+    return _FRAME.pack(length, crc32(_HEAD_CHECK.pack(number, length)), crc32(payload)), payload
 
 
 def encode_segment_header(header: SegmentHeader) -> bytes:
@@ -112,18 +118,36 @@ def read_frames(file: BinaryIO, number: int, until: int | None = None) -> Iterat
             raise Damage(offset, "a frame's head is cut short", torn=True)
         length, head_check, payload_check = _FRAME.unpack(head)
         if crc32(_HEAD_CHECK.pack(number, length)) != head_check:
-            torn = _zeros_before(file, offset, offset + FRAME_HEADER, size)
+            torn = _lost_to_a_power_cut(file, number, offset, offset + FRAME_HEADER, size)
             raise Damage(offset, f"the head of frame {number} does not check", torn)
         end = offset + FRAME_HEADER + length
         if end > size:
             raise Damage(offset, f"frame {number} is cut short", torn=True)
         payload = file.read(length)
         if crc32(payload) != payload_check:
-            torn = _zeros_before(file, offset, end, size)
+            torn = _lost_to_a_power_cut(file, number, offset, end, size)
             raise Damage(offset, f"the checksum of frame {number} is wrong", torn)
         yield _decode(number, payload, offset)
         number += 1
         offset = end
+
+
+def skip_to(file: BinaryIO, number: int, wanted: int) -> None:
+    """Goes from frame `number` at the current position to frame `wanted` behind it, by the heads alone.
+
+    Raises Damage, also when the file ends before.
+    """
+    offset = file.tell()
+    while number < wanted:
+        head = file.read(FRAME_HEADER)
+        if len(head) < FRAME_HEADER:
+            raise Damage(offset, f"it ends before frame {wanted}")
+        length, head_check, _ = _FRAME.unpack(head)
+        if crc32(_HEAD_CHECK.pack(number, length)) != head_check:
+            raise Damage(offset, f"the head of frame {number} does not check")
+        file.seek(length, os.SEEK_CUR)
+        offset += FRAME_HEADER + length
+        number += 1
 
 
 def _decode(number: int, payload: bytes, offset: int) -> Frame:
@@ -131,16 +155,26 @@ def _decode(number: int, payload: bytes, offset: int) -> Frame:
         commands, changes, notes = _unpack(payload)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as e:
         raise Damage(offset, f"frame {number} has the right checksum but cannot be read ({e})") from e
+    if notes and notes[-1][:1] == [SYNCED]:
+        del notes[-1]
     return Frame(number, commands, changes, notes)
 
 
-def _zeros_before(file: BinaryIO, start: int, end: int, size: int) -> bool:
-    """Whether zeros run from a sector boundary (or `start` itself) below `end` to the end of the file."""
-    position = size
+def _lost_to_a_power_cut(file: BinaryIO, number: int, start: int, end: int, size: int) -> bool:
+    """Whether zeros stand in frame `number` (from `start` to `end`) as a power cut leaves them, and nothing behind
+    them knows better."""
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+        if not _zeros_to_the_end(data, start, end) and not _has_zero_sector(data, start, end):
+            return False
+        return not _was_durable(data, number, start)
+
+
+def _zeros_to_the_end(data: mmap.mmap, start: int, end: int) -> bool:
+    """From a sector boundary (or `start` itself) below `end` on."""
+    position = len(data)
     while position > start:
         chunk_start = max(start, position - 65536)
-        file.seek(chunk_start)
-        used = len(file.read(position - chunk_start).rstrip(b"\0"))
+        used = len(data[chunk_start:position].rstrip(b"\0"))
         if used:
             position = chunk_start + used
             break
@@ -148,3 +182,29 @@ def _zeros_before(file: BinaryIO, start: int, end: int, size: int) -> bool:
     if position == start:
         return True
     return -(-position // SECTOR) * SECTOR < end
+
+
+def _has_zero_sector(data: mmap.mmap, start: int, end: int) -> bool:
+    """Whether a sector of the file is zero, of the first one what begins at `start`."""
+    while start < end:
+        stop = min((start // SECTOR + 1) * SECTOR, len(data))
+        if not any(data[start:stop]):
+            return True
+        start = stop
+    return False
+
+
+def _was_durable(data: mmap.mmap, number: int, start: int) -> bool:
+    """Whether a note behind `start` says that frame `number` was on the disk."""
+    most = number + (len(data) - start) // FRAME_HEADER  # more frames than that cannot follow
+    at = start
+    while (at := data.find(_SYNCED_NOTE, at)) >= 0:
+        at += len(_SYNCED_NOTE)
+        width = _INTEGER_WIDTH.get(data[at : at + 1], 0)
+        if number <= int.from_bytes(data[at + (width > 0) : at + max(width + 1, 1)], "big") < most:
+            return True
+    return False
+
+
+_SYNCED_NOTE = msgpack.packb([SYNCED, 0])[:-1]
+_INTEGER_WIDTH = {b"\xcc": 1, b"\xcd": 2, b"\xce": 4, b"\xcf": 8}  # of msgpack; smaller ones stand for themselves

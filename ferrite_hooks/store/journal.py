@@ -22,8 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from ferrite_hooks.store.files import DISK, Files, write_all
-from ferrite_hooks.store.frames import SEGMENT_HEADER, Frame, encode_frame
+from ferrite_hooks.store.files import DISK, Files, make_directories, write_all
+from ferrite_hooks.store.frames import SEGMENT_HEADER, SYNCED, Frame, encode_frame
+from ferrite_hooks.store.picking import Picker
 from ferrite_hooks.store.segments import JournalDamaged, JournalError, JournalTooNew, Segments
 
 __all__ = ["DirectoryLocked", "Frame", "Journal", "JournalDamaged", "JournalError", "JournalTooNew"]
@@ -31,6 +32,7 @@ __all__ = ["DirectoryLocked", "Frame", "Journal", "JournalDamaged", "JournalErro
 log = logging.getLogger(__name__)
 
 Fsync = Literal["always", "everysec", "no"]
+_ONE_WRITE = 1 << 17  # bytes: copying more costs more than a second write
 _NOT_READY = "the journal takes appends only between its first whole replay and its close"
 
 
@@ -46,7 +48,8 @@ class DirectoryLocked(JournalError):
 class Journal:
     """Made by `Journal.open`. Everything but fsync happens in the calling (the loop's) thread.
 
-    Counters for INFO: `size` (bytes in all segments), `appended_bytes`, `appends`, `syncs`, `segment_count`.
+    Counters for INFO: `size` (bytes in all segments), `appended_bytes`, `appends`, `syncs`, `segment_count`,
+    `held_bytes`.
     """
 
     def __init__(self, segments: Segments, fsync: Fsync, segment_bytes: int, lock_fd: int, repair: bool) -> None:
@@ -56,6 +59,7 @@ class Journal:
         self.last_frame = 0  # written; 0 = none yet
         self.durable_frame = 0  # known to survive a power cut
         self.last_fsync = 0.0  # time.monotonic() of the last one that succeeded, 0 = none
+        self.held_bytes = 0  # in files before the snapshot that a start needs, as told by the keeper
         self.size = self.appended_bytes = self.appends = self.syncs = 0
         self._segments = segments
         self._files = segments.files
@@ -70,6 +74,7 @@ class Journal:
         self._worker: ThreadPoolExecutor | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._inflight: Future[None] | None = None
+        self._said_durable = 0  # the last frame that a frame has said to be durable
         self._sync_frame = 0  # the last frame that the fsync under way covers
         self._sync_began = 0.0
         self._dirty_since = 0.0  # monotonic seconds of the oldest write that is not durable, 0 = none
@@ -97,7 +102,7 @@ class Journal:
         """
         lock_fd = -1
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(files, directory)
             lock_fd = _lock(directory)
             segments = Segments(directory, files)
             journal = cls(segments, fsync, segment_bytes, lock_fd, repair)
@@ -114,6 +119,11 @@ class Journal:
         with suppress(RuntimeError):
             journal._loop = asyncio.get_running_loop()
         return journal
+
+    @property
+    def repairs(self) -> bool:
+        """Whether it was opened to go on without what is lost."""
+        return self._repair
 
     @property
     def journal_id(self) -> str:
@@ -162,6 +172,10 @@ class Journal:
         except OSError as e:
             raise JournalError(f"cannot append to {self._segments.directory}: {e}") from e
 
+    def picker(self) -> Picker:
+        """Reads chosen frames, in one thread at a time beside this one."""
+        return Picker(self._segments)
+
     def _begin(self, frame: int) -> None:
         """Opens the last segment for appending; the next frame is number `frame`. Raises OSError."""
         if len(self._segments):
@@ -184,20 +198,28 @@ class Journal:
         if self._fd < 0 or self._broken or self._torn:
             self._refuse_or_mend()
         number = self.last_frame + 1
+        if self.durable_frame > self._said_durable:
+            notes = [*notes, [SYNCED, self.durable_frame]]
         try:
-            data = encode_frame(number, commands, changes, notes)
+            head, payload = encode_frame(number, commands, changes, notes)
         except ValueError as e:
             raise JournalError(f"the journal cannot keep this append: {e}") from e
+        size = len(head) + len(payload)
         try:
-            write_all(self._files, self._fd, data)
+            if size < _ONE_WRITE:
+                write_all(self._files, self._fd, head + payload)
+            else:
+                write_all(self._files, self._fd, head)
+                write_all(self._files, self._fd, payload)
         except OSError as e:
             raise self._take_back(e) from e
         self.failed = ""
+        self._said_durable = self.durable_frame
         self.last_frame = number
         self.appends += 1
-        self._size += len(data)
-        self.size += len(data)
-        self.appended_bytes += len(data)
+        self._size += size
+        self.size += size
+        self.appended_bytes += size
         if not self._dirty_since:
             self._dirty_since = time.monotonic()
         if self.fsync == "always":
@@ -374,7 +396,7 @@ class Journal:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the segments that replaying has read to their end."""
+        """How many bytes of its segments the first replay has read so far."""
         return self._segments.bytes_read
 
     def bytes_from(self, frame: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 LISTPACK_HEADER = 6  # total bytes u32, elements u16
 _UNKNOWN_COUNT = 0xFFFF
+_SMALL = [b"%d" % number for number in range(128)]  # shared: else one byte of a file would become forty here
 _LZF_EXPANSION = 90  # three bytes can stand for at most 264
 
 
@@ -41,7 +42,7 @@ def listpack(data: bytes) -> list[bytes]:
     while at < end:
         first = data[at]
         if first < 0x80:
-            items.append(b"%d" % first)
+            items.append(_SMALL[first])
             size = 1
         elif first < 0xC0:
             size = 1 + (first & 0x3F)
@@ -156,7 +157,7 @@ def ziplist(data: bytes) -> list[bytes]:
             items.append(_number(data, at, length, end))
         elif 0xF1 <= first <= 0xFD:
             length, at = 0, at + 1
-            items.append(b"%d" % (first - 0xF1))
+            items.append(_SMALL[first - 0xF1])
         else:
             raise RdbError("a ziplist has an unknown encoding")
         at += length

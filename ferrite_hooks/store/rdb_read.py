@@ -95,9 +95,19 @@ class Cursor:
         raise RdbError("a length has an unknown encoding")
 
     def string(self) -> bytes:
-        first = self.byte()
+        start = self.position + 1
+        if start > self.end:
+            raise RdbError("the data is cut short")
+        first = self.data[start - 1]
+        if first < 0x40:  # short ones are most of what there is
+            stop = start + first
+            if stop > self.end:
+                raise RdbError("the data is cut short")
+            self.position = stop
+            return self.data[start:stop]
+        self.position = start
         if first < 0xC0:
-            return self.take(first if first < 0x40 else self._length(first))
+            return self.take(self._length(first))
         if first <= 0xC2:
             return b"%d" % int.from_bytes(self.take(1 << (first & 3)), "little", signed=True)
         if first == 0xC3:

@@ -8,14 +8,13 @@ check is damage, and nothing is changed unless the operator allows it (`repair`)
 import base64
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ferrite_hooks.store.files import Files, write_all
+from ferrite_hooks.store.files import Files, copy_file, write_all
 from ferrite_hooks.store.frames import (
     SEGMENT_HEADER,
     VERSION,
@@ -72,7 +71,8 @@ class Segments:
         self.files = files
         self.journal_id = ""  # "" until a header was read or made
         self.end = 0  # the frame after the last one that was read
-        self.bytes_read = 0  # of segments read to their end
+        self._bytes_read = 0  # of segments read to their end
+        self._reading: BinaryIO | None = None
         self.report: list[str] = []
         if not looking:
             for path in directory.glob("journal-*.tmp"):
@@ -90,6 +90,16 @@ class Segments:
     @property
     def last_path(self) -> Path:
         return self._list[-1].path
+
+    def listed(self) -> list[tuple[int, Path]]:
+        """Each file with the number of its first frame, oldest first. From any thread."""
+        return [(segment.first, segment.path) for segment in tuple(self._list)]
+
+    @property
+    def bytes_read(self) -> int:
+        """How far the first reading, which goes to the end, has come."""
+        file = self._reading
+        return self._bytes_read + (file.tell() if file is not None and not file.closed else 0)
 
     def bytes_on_disk(self) -> int:
         return sum(segment.path.stat().st_size for segment in self._list)
@@ -133,11 +143,14 @@ class Segments:
             try:
                 with open(segment.path, "rb") as file:
                     self._check_header(file, segment, number)
+                    self._reading = file if until is None else None
                     for frame in read_frames(file, number, until):
                         number = self.end = frame.number + 1
                         if frame.number >= start:
                             yield frame
-                    self.bytes_read += file.tell()
+                    if until is None:
+                        self._bytes_read += file.tell()
+                        self._reading = None
             except Damage as e:
                 torn = e.torn and following is None
                 if until is not None or not (torn or repair):
@@ -190,12 +203,8 @@ class Segments:
         """Moves the bytes from `offset` on and all later segments to .bad files. Returns how many."""
         first = self._list.index(segment)
         if offset >= SEGMENT_HEADER:  # frames before the damage are whole: they stay
-            fd = self.files.open(_bad_name(segment.path), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            with open(segment.path, "rb") as source, open(fd, "wb") as target:
-                source.seek(offset)
-                shutil.copyfileobj(source, target)
-                target.flush()
-                self.files.sync(fd)
+            copy_file(self.files, segment.path, _bad_name(segment.path), offset)
+            self.files.sync_directory(self.directory)  # before the only other copy goes
             self._cut(segment.path, offset)
             first += 1
         later = self._list[first:]

@@ -1,9 +1,10 @@
 """Snapshots: all data, and what the webhooks have pending, as they were behind one frame of the journal.
 
 A snapshot is an RDB file that any Redis from 7.0 on opens. What is ours stands in AUX fields, which Redis
-skips: the journal's id, the frame that the snapshot is of, the position of the last event, and the webhooks'
-notes (compressed msgpack; they hold definitions with their secrets, hence mode 0600). A file without these
-fields was written by a Redis.
+skips: the journal's id, the frame that the snapshot is of, the position of the last event, the first frame of the
+journal that a start needs beside the snapshot (for pending events that are only there), and the webhooks' notes
+(compressed msgpack; they hold definitions with their secrets, hence mode 0600). A file without these fields was
+written by a Redis.
 
 Writing has two steps, so that a forked child can do the first and only the server itself does the second:
 `write` makes a temporary file, `publish` gives it its name.
@@ -27,6 +28,7 @@ from ferrite_hooks.store.rdb_read import Entry, RdbFile
 from ferrite_hooks.store.rdb_write import Databases, write_new
 
 _JOURNAL, _FRAME, _POSITION, _STATE = b"ferrite-journal", b"ferrite-frame", b"ferrite-position", b"ferrite-state"
+_NEEDS = b"ferrite-needs"
 
 State = tuple[Sequence[Any], Sequence[Any]]  # changes that nobody has accepted yet, and notes
 
@@ -42,6 +44,7 @@ class Mark:
     journal_id: str
     frame: int  # the last one that it covers
     position: int  # of the last event that was handed out
+    needs: int = 0  # the first journal frame that has a pending event which the snapshot has not, 0 = none
 
 
 def temporary(path: Path, pid: int) -> Path:
@@ -58,6 +61,7 @@ def write(
         _JOURNAL: mark.journal_id.encode(),
         _FRAME: b"%d" % mark.frame,
         _POSITION: b"%d" % mark.position,
+        _NEEDS: b"%d" % mark.needs,
         _STATE: zlib.compress(packed, 1),
     }
     return write_new(target, databases, aux, functions, files)
@@ -98,7 +102,9 @@ class SnapshotFile:
             self.writer = "Valkey " + aux[b"valkey-ver"].decode("utf-8", "replace")
         if _STATE in aux:
             try:
-                self.mark = Mark(aux[_JOURNAL].decode(), int(aux[_FRAME]), int(aux[_POSITION]))
+                self.mark = Mark(
+                    aux[_JOURNAL].decode(), int(aux[_FRAME]), int(aux[_POSITION]), int(aux.get(_NEEDS, 0))
+                )
             except (KeyError, ValueError) as error:
                 self.close()
                 raise SnapshotDamaged(f"{path}: its ferrite fields make no sense ({error!r})") from error

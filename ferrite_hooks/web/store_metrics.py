@@ -64,6 +64,8 @@ class StoreCollector(Collector):
         journal = host.journal
         if journal is not None:
             yield _gauge("ferrite_journal_size_bytes", "Bytes in all journal files", journal.size)
+            yield _gauge("ferrite_journal_held_bytes", "Bytes in journal files that are only kept for pending events",
+                         journal.held_bytes)  # fmt: skip
             yield _counter("ferrite_journal_appends", "Frames appended", journal.appends)
             yield _counter("ferrite_journal_appended_bytes", "Bytes appended", journal.appended_bytes)
             yield _counter("ferrite_journal_fsyncs", "fsyncs", journal.syncs)

@@ -23,6 +23,7 @@ from ferrite_hooks.webhooks.lanes import Parcel
 from ferrite_hooks.webhooks.model import Change, Outcome, Overflow, Request, Stage, Webhook, tls_of
 from ferrite_hooks.webhooks.payload import batch_id, delivery_id, event_id, render_batch, render_event, without_bulk
 from ferrite_hooks.webhooks.queue import NEVER, OVERFLOW, Queue
+from ferrite_hooks.webhooks.refill import Refill
 from ferrite_hooks.webhooks.retry import Ack, Dead, RetryAt, decide, describe
 from ferrite_hooks.webhooks.sign import BATCH, headers_for, hide_secrets
 
@@ -47,7 +48,7 @@ class Delivery:
 
     __slots__ = (
         "_alarm", "_alarm_at", "_generation", "_quiet",
-        "account", "circuit", "counters", "dead", "desk", "queue", "tell", "tests", "webhook",
+        "account", "circuit", "counters", "dead", "desk", "queue", "refill", "tell", "tests", "webhook",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +59,7 @@ class Delivery:
         self.account = desk.account(webhook.owner)
         self.tell = tell
         self.queue = Queue(webhook)
+        self.refill = Refill(self)
         self.circuit: Circuit = CLOSED
         self.counters = WebhookCounters()
         self.dead: dict[int, DeadLetter] = {}  # by position, oldest first
@@ -69,12 +71,13 @@ class Delivery:
 
     # -- in ----------------------------------------------------------------------------------------------------
 
-    def accept(self, change: Change) -> None:
-        """Queues a change that the index matched, if its content is wanted, too."""
+    def accept(self, change: Change, frame: int) -> None:
+        """Queues a change that the index matched, if its content is wanted, too. `frame`: of the journal, where it
+        can be read again; 0: nowhere."""
         if self.webhook.when and not conditions_hold(self.webhook, change):
             return
         self.counters.matched += 1
-        self._enqueue(without_bulk(change, self.desk.settings.max_value_bytes))
+        self._enqueue(change, frame)
         self.desk.wake(self)
 
     def put(self, change: Change) -> None:
@@ -88,6 +91,13 @@ class Delivery:
         self.account.pending += events
         self.desk.total.pending += events
 
+    @property
+    def share(self) -> int:
+        """How many events the webhook may have in memory when all together have too many there."""
+        settings, webhook = self.desk.settings, self.webhook
+        share = max(settings.memory_events // max(self.desk.total.webhooks, 1), settings.memory_floor)
+        return max(share, 2 * webhook.batch_size) if webhook.batch else share
+
     def room(self, times: int = 1) -> int:
         """How many events can be queued before something has to give way; every bound counts `times` over."""
         return min(self.webhook.max_pending * times - len(self.queue), self._shared_room(times))
@@ -97,57 +107,80 @@ class Delivery:
         room = self.desk.total.room(own, times)
         return min(room, account.room(own, times)) if account.max_pending else room
 
-    def _enqueue(self, change: Change) -> None:
+    def _enqueue(self, change: Change, frame: int) -> None:
         """Queues a counted change; when there is no room the overflow policy says what gives way."""
-        webhook, queue = self.webhook, self.queue
-        if webhook.coalesce and (replaced := queue.merge(change)):
-            self.counters.coalesced += 1
-            self.desk.note("merge", webhook.serial, replaced, change.position)
-            return
-        total, account = self.desk.total, self.account
+        webhook, queue, desk = self.webhook, self.queue, self.desk
+        spill = queue.spill
+        if webhook.coalesce and not spill.size:
+            change = without_bulk(change, desk.settings.max_value_bytes)
+            if replaced := queue.merge(change):
+                self.merged(replaced, change.position)
+                return
+        total, account = desk.total, self.account
         plenty = (  # the ordinary case, for less than room() costs
-            queue.lanes.size < webhook.max_pending
+            queue.lanes.size + spill.size < webhook.max_pending
             and total.pending < total.max_pending
             and (account.pending < account.max_pending or not account.max_pending)
         )
         if not plenty and self.room(OVERSHOOT if webhook.overflow is Overflow.REJECT else 1) <= 0:
             victim = OVERFLOW[webhook.overflow](queue)
-            if victim is None:
-                self._overflowed(change)
+            if victim is not None:
+                queue.drop(victim)
+                self.count(-1)
+                self.overflow(victim.change)
+            elif webhook.overflow is not Overflow.DROP_OLDEST or not spill.size or self.room(OVERSHOOT) <= 0:
+                self.overflow(change)
                 return
-            queue.drop(victim)
-            self.count(-1)
-            self._overflowed(victim.change)
-        queue.push(change)
+            # else the oldest is only in the journal: it gives way when it is read
         account.pending += 1
         total.pending += 1
+        # Once there are spilled events, later ones go behind them.
+        if frame and (
+            spill.size
+            or (total.pending - total.spilled > total.memory_events and queue.lanes.size >= self.share)
+        ):
+            spill.add(change.position, frame, change.at)
+            total.spilled += 1
+        else:
+            queue.push(without_bulk(change, desk.settings.max_value_bytes))
 
     def shrink(self) -> None:
         """Drops what is beyond the bounds: they were lowered, or a crash came before the drops were noted. What is
         shared may hold twice its bound, see desk.py."""
         if self.webhook.overflow is Overflow.REJECT:
             return
-        while len(self.queue) > self.webhook.max_pending or self._shared_room(2) < 0:
+        while self.overfull:
             victim = self.queue.droppable()
             if victim is None:
-                return
+                return  # what is only in the journal is dropped when it is read
             self.queue.drop(victim)
             self.count(-1)
-            self._overflowed(victim.change)
+            self.overflow(victim.change)
+
+    @property
+    def overfull(self) -> bool:
+        return len(self.queue) > self.webhook.max_pending or self._shared_room(2) < 0
 
     @property
     def full(self) -> bool:
         """Whether a write that this webhook would be told of has to be refused."""
         return self.webhook.overflow is Overflow.REJECT and self.room() <= 0
 
-    def _overflowed(self, change: Change) -> None:
+    def merged(self, replaced: int, position: int) -> None:
+        """A change has taken the place of a pending event."""
+        self.counters.coalesced += 1
+        self.desk.note("merge", self.webhook.serial, replaced, position)
+
+    def overflow(self, change: Change) -> None:
+        """A counted change that is not in the queue becomes a dead letter: there was no room."""
         now = self.desk.outside.clock.now
         self.counters.dropped += 1
-        self._complain("queue full, dropping events (%d so far)", self.counters.dropped)
+        self.complain("queue full, dropping events (%d so far)", self.counters.dropped)
         self.desk.note("drop", self.webhook.serial, [change.position], now, "overflow")
+        change = without_bulk(change, self.desk.settings.max_value_bytes)
         self.bury(DeadLetter(change, now, 0, f"queue full ({self.webhook.overflow.value})", 0))
 
-    def _complain(self, what: str, *details: object) -> None:
+    def complain(self, what: str, *details: object) -> None:
         """A log line, at most one of a kind in a while: the counters know the rest."""
         now = self.desk.outside.clock.now
         if now >= self._quiet.get(what, 0):
@@ -174,6 +207,8 @@ class Delivery:
     def send_due(self, now: int, most: int) -> int:
         """Sends what is due, at most `most` requests. Returns how many went; sets an alarm for the next."""
         sent, queue, desk = 0, self.queue, self.desk
+        if queue.spill.size:
+            self.refill.advance()
         if self.account.held:
             return 0
         while sent < most:
@@ -323,6 +358,12 @@ class Delivery:
         parcel.due = when
         self.desk.outside.at(when, again)
 
+    def hold(self, parcels: list[Parcel]) -> None:
+        """What had failed before a restart waits again for its next attempt."""
+        self.queue.lanes.hold(parcels)
+        for parcel in parcels:
+            self.again_at(parcel, parcel.due)
+
     def failing_note(self, now: int) -> Note:
         return ["failing", self.webhook.serial, self.circuit.failures, now - self.circuit.failing_since]
 
@@ -331,7 +372,7 @@ class Delivery:
 
     def _give_up(self, parcel: Parcel, outcome: Outcome, decision: Dead, now: int) -> None:
         self.counters.dead += len(parcel.events)
-        self._complain("gave up events (%d so far): %s", self.counters.dead, decision.reason)
+        self.complain("gave up events (%d so far): %s", self.counters.dead, decision.reason)
         self.desk.note(
             "dead", self.webhook.serial, parcel.positions, now, parcel.attempt, decision.reason, outcome.status
         )
@@ -357,36 +398,44 @@ class Delivery:
             self.circuit = CLOSED
         self.webhook = webhook
         self.queue.configure(webhook)
+        self.refill.reset()
         self.shrink()
         self.desk.wake(self)
 
     def purge(self) -> int:
         """Drops what is pending and not in flight. Returns how many events that were."""
-        dropped = self.queue.purge()
-        self.count(-len(dropped))
-        self.counters.purged += len(dropped)
+        serial, spill, now = self.webhook.serial, self.queue.spill, self.desk.outside.clock.now
+        dropped, spilled = self.queue.purge(), spill.size
         if dropped:
-            positions = [change.position for change in dropped]
-            self.desk.note("drop", self.webhook.serial, positions, self.desk.outside.clock.now, "purged")
+            self.desk.note("drop", serial, [change.position for change in dropped], now, "purged")
+        if spilled:
+            in_flight = [event.change.position for event in self.queue.lanes]
+            self.desk.note("cut", serial, spill.first, spill.last, in_flight, now)
+            spill.clear()
+            self.desk.total.spilled -= spilled
+        self.count(-len(dropped) - spilled)
+        self.counters.purged += len(dropped) + spilled
         self.desk.wake(self)
-        return len(dropped)
+        return len(dropped) + spilled
 
     def close(self) -> None:
         """The webhook is deleted: what is in flight may arrive, but nobody will know."""
         self._generation += 1
         self.counters.purged += len(self.queue)
         self.count(-len(self.queue))
+        self.desk.total.spilled -= self.queue.spill.size
         if self._alarm is not None:
             self._alarm.cancel()
         self.queue = Queue(self.webhook)
+        self.refill.reset()
         self.desk.total.dead -= len(self.dead)
         self.dead.clear()
         self.desk.rest(self)
 
     def oldest_age_ms(self, now: int) -> int:
         """How long the oldest pending event has waited; 0 if none does."""
-        oldest = self.queue.lanes.oldest
-        return max(0, now - oldest.change.at) if oldest is not None else 0
+        at = self.queue.oldest_at
+        return max(0, now - at) if at else 0
 
 
 _STATUS: dict[type, str] = {Ack: "delivered", RetryAt: "retrying", Dead: "dead"}

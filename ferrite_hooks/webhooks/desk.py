@@ -17,6 +17,8 @@ Notes are small lists for the journal; replayed in order they rebuild the state 
     ["retry", serial, positions, attempt, spent, next_at]
     ["dead", serial, positions, at, attempts, reason, http status]
     ["drop", serial, positions, at, why]   "overflow" (a dead letter remains) or "purged"
+    ["cut", serial, first, last, but, at]  purged: what was only in the journal, from one position to another
+    ["spilled", serial, positions, frames, since, {position: coalesced}]   pending, and in the journal; see spill.py
     ["merge", serial, replaced, position]  coalesced
     ["undead", serial, positions]          dead letters taken out
     ["failing", serial, failures, for_ms]   the circuit is open: so many failures in a row, over so long a time
@@ -30,11 +32,12 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ferrite_hooks.clock import Clock
+from ferrite_hooks.store.frames import Frame
 from ferrite_hooks.webhooks.model import Outcome, Request, Stage, Tls
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Note = list[Any]
 Post = Callable[[Request, Callable[[Outcome], None]], None]
+Pick = Callable[[Sequence[int]], Iterable[Frame]]
+Aside = Callable[[Callable[[], Any], Callable[[Any], None]], object]
 
 REQUESTS_PER_TURN = 64
 REQUESTS_PER_WEBHOOK = 8  # of one turn, before the next webhook has its share
@@ -56,6 +61,8 @@ class Settings:
     max_user_webhooks: int = 0  # of a user
     max_pending: int = 10_000  # events, for all webhooks together
     max_user_pending: int = 0  # of all webhooks of a user
+    memory_events: int = 100_000  # pending events that are kept in memory, for all webhooks together; the others …
+    memory_floor: int = 256  # … are only in the journal, but each webhook may have so many in memory
     max_dead: int = 1000  # dead letters, of all webhooks together
     max_connections: int = 512  # requests in flight
     disable_after_ms: int = 5 * 86_400_000
@@ -91,6 +98,8 @@ class Seams:
     journal_id: str = field(default_factory=lambda: secrets.token_hex(4))  # of ids; without a journal, of this run
     random: Callable[[], float] = random.random
     attempt: Attempt = lambda *columns: None
+    pick: Pick | None = None  # reads chosen frames of the journal, in any thread; None: there is no journal
+    aside: Aside = lambda job, done: done(job())  # runs a job off the loop, then calls back in it
     is_admin: Callable[[str], bool] = lambda user: user == "default"  # sees every user's webhooks
     is_user: Callable[[str], bool] = lambda user: True  # whether there is a user of that name
     may_read: Callable[[str, bytes], bool] | None = None  # whether a user may read a key; None: all may
@@ -120,11 +129,13 @@ def posting(post: Callable[[Request], Awaitable[Outcome]]) -> Post:
 class Account:
     """What some webhooks have together: all of the server, or those of one owner."""
 
-    __slots__ = ("dead", "held", "max_pending", "pending", "webhooks")
+    __slots__ = ("dead", "held", "max_pending", "memory_events", "pending", "spilled", "webhooks")
 
     def __init__(self, max_pending: int) -> None:
         self.webhooks = 0
-        self.pending = 0  # events
+        self.pending = 0  # events …
+        self.spilled = 0  # … and how many of them are only in the journal (counted for all of the server)
+        self.memory_events = 0  # how many others there may be (likewise)
         self.dead = 0  # letters
         self.max_pending = max_pending  # 0 = any number
         self.held = False  # the owner is no user any more: nothing is sent
@@ -147,6 +158,7 @@ class Desk:
         self.settings = settings
         self.in_flight = 0  # requests of all webhooks
         self.total = Account(settings.max_pending)
+        self.total.memory_events = settings.memory_events
         self.accounts: dict[str, Account] = {}  # by owner
         self._notes: list[Note] = []
         self._acks: dict[int, list[int]] = {}

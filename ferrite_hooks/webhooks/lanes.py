@@ -90,6 +90,10 @@ class Lanes:
             yield event
             event = following
 
+    def has(self, lane: Hashable) -> bool:
+        """Whether there is an event of it."""
+        return lane in self._tails
+
     def add(self, change: Change, lane: Hashable, coalesced: int = 0) -> Pending:
         event = Pending(change, lane, coalesced)
         self._append(event)
@@ -204,7 +208,7 @@ class Lanes:
             self.newest = older
         else:
             newer.older = older
-        event.before = event.after = event.older = event.newer = None
+        event.parcel = event.before = event.after = event.older = event.newer = None  # no cycle: it can go at once
         event.state = GONE
         self.size -= 1
 

@@ -32,8 +32,9 @@ from ferrite_hooks.webhooks.match import Matcher
 from ferrite_hooks.webhooks.model import Change, Outcome, Webhook
 from ferrite_hooks.webhooks.options import Limits, Parsed, Refusal, check_name, check_url, parse, read_secret, shown
 from ferrite_hooks.webhooks.payload import canonical_json, event_id
+from ferrite_hooks.webhooks.refill import revive
 from ferrite_hooks.webhooks.registry import Registry, to_plain
-from ferrite_hooks.webhooks.restore import Restoration, revive
+from ferrite_hooks.webhooks.restore import Restoration
 from ferrite_hooks.webhooks.retry import describe
 
 DAY_SECONDS = 86_400
@@ -68,24 +69,27 @@ class Manager:
 
     # -- start -------------------------------------------------------------------------------------------------
 
-    def replay(self, changes: Iterable[Sequence[Any]], notes: Iterable[Note]) -> None:
-        """One frame of the journal (or `state()` of a snapshot as its notes), in order, before `start`."""
+    def replay(self, changes: Iterable[Sequence[Any]], notes: Iterable[Note], frame: int = 0) -> None:
+        """One frame of the journal, by its number (or `state()` of a snapshot as notes of frame 0), in order, before
+        `start`."""
         if self._restoration is None:
             raise RuntimeError("already started")
-        self._restoration.replay(changes, notes)
+        self._restoration.replay(changes, notes, frame)
 
-    def start(self) -> int:
-        """Begins to deliver. Returns the highest position that the journal has told of."""
+    def start(self, first_frame: int = 0) -> int:
+        """Begins to deliver. Returns the highest position that the journal has told of. Pending events that stand
+        before `first_frame` are lost, which is logged."""
         if self._restoration is None:
             raise RuntimeError("already started")
         restoration, self._restoration = self._restoration, None
         self.review()
-        restoration.finish()
+        restoration.finish(self.outside.pick, first_frame)
         self.position = restoration.last_position
         return self.position
 
     def state(self) -> list[Note]:
-        """Notes that rebuild the present state without anything before them: what a snapshot keeps."""
+        """Notes that rebuild the present state: what a snapshot keeps. What is pending is whole in them if it is in
+        memory; of the rest they have the place in the journal, whose frames from `lowest_frame` on have to stay."""
         self.desk.flush()
         notes: list[Note] = []
         for delivery in self.registry:
@@ -99,6 +103,10 @@ class Manager:
                     under_way = event.state == SENT
                     if parcel.attempt > under_way:
                         notes.append(delivery.retry_note(parcel))
+            spill = delivery.queue.spill
+            if spill.size:
+                notes.append(["spilled", serial, *spill.packed(), spill.since, spill.merged])
+                notes += [["retry", serial, *tried] for tried in spill.tried.values()]
             for letter in delivery.dead.values():
                 notes.append(["letter", serial, tuple(letter.change), *letter[1:]])
             if delivery.circuit.failures:
@@ -108,17 +116,23 @@ class Manager:
         notes.append(["serial", self.registry.next_serial])
         return notes
 
+    @property
+    def lowest_frame(self) -> int:
+        """The first frame of the journal that has a pending event which is nowhere else, 0 if there is none."""
+        return min((d.queue.spill.lowest_frame for d in self.registry if d.queue.spill.size), default=0)
+
     # -- changes -----------------------------------------------------------------------------------------------
 
-    def accept(self, changes: Iterable[Change]) -> None:
-        """Queues changes that the journal has. To be called once per tick."""
+    def accept(self, changes: Iterable[Change], frame: int = 0) -> None:
+        """Queues changes that the journal has, in its frame of this number (0: there is no journal). To be called once
+        per tick."""
         get = self.registry.get
         for change in changes:
             self.position = change.position
             for serial in change.hooks:
                 delivery = get(serial)
                 if delivery is not None:
-                    delivery.accept(change)
+                    delivery.accept(change, frame)
 
     def refuses(self, db: int, events: Iterable[str], keys: Iterable[bytes | None]) -> str | None:
         """The name of a full webhook with OVERFLOW reject that would be told of one of these events of one of these
@@ -308,6 +322,7 @@ class Manager:
         """Counts again what each owner has, and asks what he may: webhooks, the ACL or the settings have changed."""
         desk, settings = self.desk, self.desk.settings
         desk.total.webhooks, desk.total.max_pending = len(self.registry), settings.max_pending
+        desk.total.memory_events = settings.memory_events
         desk.accounts = {d.webhook.owner: d.account for d in self.registry}
         for owner, account in desk.accounts.items():
             account.webhooks = 0
@@ -360,10 +375,10 @@ class Manager:
         self, delivery: Delivery, since: int, until: int, positions: frozenset[int] | None = None
     ) -> list[Change]:
         """The changes from `since` to `until` (unix ms) that matched the webhook, or those at `positions`; no more than
-        could be queued. Reads the disk: to be called in a thread. Raises Refusal if there is no journal."""
+        could be queued in memory. Reads the disk: to be called in a thread. Raises Refusal if there is no journal."""
         if self.frames is None:
             raise Refusal("there is no journal to replay from (journal.enabled is off)")
-        webhook, most = delivery.webhook, delivery.webhook.max_pending
+        webhook, most = delivery.webhook, min(delivery.webhook.max_pending, self.desk.settings.memory_events)
         found: list[Change] = []
         for frame in self.frames():
             for values in frame.changes:
@@ -381,11 +396,12 @@ class Manager:
         """Queues changes once more, with their old ids, unless they are pending or of keys that the owner may no longer
         read. Returns how many had room."""
         serial, owner, may_read = delivery.webhook.serial, delivery.webhook.owner, self.outside.may_read
-        pending = {event.change.position for event in delivery.queue.lanes}
+        spill, pending = delivery.queue.spill, {event.change.position for event in delivery.queue.lanes}
         fresh = {
             c.position: c
             for c in sorted(changes, key=lambda c: c.position)
-            if c.position not in pending and (c.key is None or may_read is None or may_read(owner, c.key))
+            if not (c.position in pending or c.position in spill)
+            and (c.key is None or may_read is None or may_read(owner, c.key))
         }
         chosen = list(fresh.values())[: max(delivery.room(), 0)]
         if chosen:
@@ -439,5 +455,5 @@ class Manager:
         for delivery in self.registry:
             yield WebhookSample(
                 delivery.webhook.name, delivery.counters, len(delivery.queue), delivery.webhook.max_pending,
-                delivery.oldest_age_ms(now), delivery.circuit.open,
+                delivery.oldest_age_ms(now), delivery.circuit.open, delivery.queue.spill.size, delivery.refill.failures,
             )  # fmt: skip

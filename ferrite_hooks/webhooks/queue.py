@@ -1,7 +1,8 @@
 """One webhook's queue: what is pending, what may be sent now, and what has to give way when it is full.
 
-The order is lanes.py's business. Here are the webhook's own settings: concurrency, batches, rate limit,
-pausing, coalescing. `due` says when the next request may go, `take` takes it; the clock is the caller's.
+The order is lanes.py's business, and what memory has no room for is spill.py's. Here are the webhook's own settings:
+concurrency, batches, rate limit, pausing, coalescing. `due` says when the next request may go, `take` takes it; the
+clock is the caller's.
 """
 
 from __future__ import annotations
@@ -12,26 +13,46 @@ from collections.abc import Callable, Hashable
 from ferrite_hooks.webhooks.circuit import Circuit
 from ferrite_hooks.webhooks.lanes import GONE, SENT, Lanes, Parcel, Pending, lane_of
 from ferrite_hooks.webhooks.model import Change, Overflow, Webhook
+from ferrite_hooks.webhooks.spill import Spill
 
 NEVER = math.inf
 _CATCH_UP_MS = 10  # how much of a rate limit's delay may be made up for when a timer comes late
 
 
 class Queue:
-    """The pending events of one webhook. `len()` counts those in flight, too."""
+    """The pending events of one webhook: in memory the oldest (`lanes`), then those that are only in the journal
+    (`spill`). `len()` counts both, and those in flight, too."""
 
-    __slots__ = ("_latest", "_next_slot", "_regroup", "in_flight", "lanes", "webhook")
+    __slots__ = ("_latest", "_next_slot", "_regroup", "in_flight", "lanes", "spill", "webhook")
 
     def __init__(self, webhook: Webhook) -> None:
         self.webhook = webhook
         self.lanes = Lanes()
+        self.spill = Spill()
         self.in_flight = 0  # requests
         self._latest: dict[Hashable, Pending] = {}  # by key, while the webhook coalesces
         self._next_slot = 0.0  # unix ms at which the rate limit allows the next request
         self._regroup = False  # BATCH was switched: once nothing is in flight the lanes are made anew
 
     def __len__(self) -> int:
-        return len(self.lanes)
+        return self.lanes.size + self.spill.size
+
+    @property
+    def waiting(self) -> int:
+        """About how many events in memory are not in flight."""
+        return self.lanes.size - self.in_flight * (self.webhook.batch_size if self.webhook.batch else 1)
+
+    @property
+    def oldest_at(self) -> int:
+        """When the oldest pending event happened (unix ms), 0 if there is none."""
+        oldest = self.lanes.oldest
+        return oldest.change.at if oldest is not None else self.spill.since
+
+    @property
+    def oldest_position(self) -> int:
+        """Of the oldest pending event, 0 if there is none."""
+        oldest = self.lanes.oldest
+        return oldest.change.position if oldest is not None else self.spill.first
 
     def configure(self, webhook: Webhook) -> None:
         """Takes new settings for what is pending, too."""
@@ -50,16 +71,20 @@ class Queue:
 
     # -- in ----------------------------------------------------------------------------------------------------
 
+    def lane(self, change: Change) -> Hashable:
+        """One lane keeps the whole of a batch webhook in order."""
+        return None if self.webhook.batch else lane_of(change)
+
     def push(self, change: Change, coalesced: int = 0) -> Pending:
-        # One lane keeps the whole of a batch webhook in order.
         webhook = self.webhook
         event = self.lanes.add(change, None if webhook.batch else lane_of(change), coalesced)
         if webhook.coalesce:
             self._latest[lane_of(change)] = event
         return event
 
-    def merge(self, change: Change) -> int:
-        """Lets the change take the place of the key's pending event, if there is one that no attempt was made with.
+    def merge(self, change: Change, coalesced: int = 0) -> int:
+        """Lets the change take the place of the key's event in memory, if there is one that no attempt was made
+        with. Events of the key that are only in the journal must be none, or come later.
 
         Returns the position that it replaced, 0 if none.
         """
@@ -68,7 +93,7 @@ class Queue:
             return 0
         replaced = event.change.position
         event.change = change
-        event.coalesced += 1
+        event.coalesced += 1 + coalesced
         return replaced
 
     # -- out ---------------------------------------------------------------------------------------------------
@@ -88,7 +113,7 @@ class Queue:
         if head is None or circuit.probing:
             return NEVER
         when = max(self._next_slot, circuit.retry_at) if webhook.rate_limit else circuit.retry_at
-        if webhook.batch and head.parcel is None and len(self.lanes) < webhook.batch_size:
+        if webhook.batch and head.parcel is None and len(self) < webhook.batch_size:
             when = max(when, head.change.at + webhook.batch_interval_ms)
         return when
 
@@ -101,7 +126,7 @@ class Queue:
             self._next_slot = max(self._next_slot, now - _CATCH_UP_MS) + 1000 / webhook.rate_limit
         if webhook.coalesce:
             for event in parcel.events:
-                self._forget(event)
+                self.forget(event)
         return parcel
 
     def finish(self, parcel: Parcel) -> None:
@@ -118,12 +143,12 @@ class Queue:
 
     def drop(self, event: Pending) -> None:
         """Removes an event that is not in flight."""
-        self._forget(event)
+        self.forget(event)
         self.lanes.remove(event)
 
     def droppable(self) -> Pending | None:
-        """The oldest event that is not in flight nor part of a batch that has been tried. The ones skipped are
-        at most what CONCURRENCY and BATCH_SIZE allow."""
+        """The oldest event in memory that is not in flight nor part of a batch that has been tried. The ones skipped
+        are at most what CONCURRENCY and BATCH_SIZE allow."""
         event = self.lanes.oldest
         while event is not None and (
             event.state == SENT or (event.parcel is not None and len(event.parcel.events) > 1)
@@ -132,7 +157,7 @@ class Queue:
         return event
 
     def purge(self) -> list[Change]:
-        """Drops everything that is not in flight. Returns what it was."""
+        """Drops everything in memory that is not in flight. Returns what it was."""
         dropped = [event for event in self.lanes if event.state != SENT]
         for event in dropped:
             event.parcel = None
@@ -140,7 +165,8 @@ class Queue:
             self.drop(event)
         return [event.change for event in dropped]
 
-    def _forget(self, event: Pending) -> None:
+    def forget(self, event: Pending) -> None:
+        """Nothing may be merged into it any more."""
         lane = lane_of(event.change)
         if self._latest.get(lane) is event:
             del self._latest[lane]

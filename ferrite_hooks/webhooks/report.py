@@ -72,6 +72,8 @@ def info(manager: Manager, delivery: Delivery) -> dict[str, Any]:
         "failures": counters.dead,
         "last_delivery": timestamp(counters.last_delivery) if counters.last_delivery else None,
         "pending": len(delivery.queue),
+        "pending_on_disk": delivery.queue.spill.size,
+        "read_error": delivery.refill.failed,
         "in_flight": delivery.queue.in_flight,
         "oldest_pending_age_ms": delivery.oldest_age_ms(now),
         "dead": len(delivery.dead),
@@ -88,7 +90,7 @@ def stats(manager: Manager, deliveries: list[Delivery], *, everything: bool) -> 
     for delivery in deliveries:
         total.add(delivery.counters)
     requests = total.duration.count
-    positions = [d.queue.lanes.oldest.change.position for d in deliveries if d.queue.lanes.oldest]
+    positions = [d.queue.oldest_position for d in deliveries if len(d.queue)]
     return {
         "total_webhooks": len(deliveries),
         "active_webhooks": sum(d.webhook.status == "active" for d in deliveries),
@@ -108,6 +110,7 @@ def stats(manager: Manager, deliveries: list[Delivery], *, everything: bool) -> 
         "failed_requests": total.failed,
         "retries": total.retries,
         "in_flight": sum(d.queue.in_flight for d in deliveries),
+        "pending_on_disk": sum(d.queue.spill.size for d in deliveries),
         "journal_position": manager.position,
         "oldest_pending_position": min(positions, default=None),
     }

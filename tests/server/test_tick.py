@@ -18,6 +18,8 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 from process import free_port
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from ferrite_hooks.app import App
 from ferrite_hooks.config import load
@@ -26,21 +28,25 @@ from ferrite_hooks.store.files import DISK, Files
 
 
 class Disk:
-    """A disk that can be full, or so slow that fsync waits for `go`."""
+    """A disk that can be full (or fail in another way), or so slow that fsync waits for `go`."""
 
     def __init__(self) -> None:
         self.full = False
+        self.errno = errno.ENOSPC
+        self.dying = False  # fsync fails
         self.go = threading.Event()
         self.go.set()
         self.files = replace(DISK, write=self._write, sync=self._sync)
 
     def _write(self, fd: int, data: bytes | memoryview) -> int:
         if self.full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(self.errno, os.strerror(self.errno))
         return os.write(fd, data)
 
     def _sync(self, fd: int) -> None:
         assert self.go.wait(30)
+        if self.dying:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         os.fsync(fd)
 
 
@@ -86,9 +92,16 @@ def http(app: App, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-@pytest.mark.parametrize("fsync", ["always", "everysec", "no"])
-async def test_a_full_disk_heals_and_loses_nothing(tmp_path: Path, fsync: str) -> None:
+@pytest.mark.parametrize(
+    ("fsync", "code"),
+    [
+        ("always", errno.ENOSPC), ("everysec", errno.ENOSPC), ("no", errno.ENOSPC), ("everysec", errno.EIO),
+        ("always", errno.EROFS), ("everysec", errno.EDQUOT),
+    ],
+)  # fmt: skip
+async def test_a_full_disk_heals_and_loses_nothing(tmp_path: Path, fsync: str, code: int) -> None:
     disk = Disk()
+    disk.errno, said = code, os.strerror(code)
     async with running(tmp_path, disk.files, **{"journal.fsync": fsync}) as app, clients(app, 3) as (a, b, c):
         await a.set("k", "before")
         await a.set("x", "short", px=60_000)
@@ -96,14 +109,14 @@ async def test_a_full_disk_heals_and_loses_nothing(tmp_path: Path, fsync: str) -
         waiting = asyncio.create_task(b.set("k", "during"))
         await until(lambda: app.engine.write_error)
         for words in (("SET", "k", "refused"), ("WEBHOOK.CREATE", "w", "http://127.0.0.1:9/")):
-            with pytest.raises(redis.exceptions.ResponseError, match=r"MISCONF.*No space left"):
+            with pytest.raises(redis.exceptions.ResponseError, match=rf"MISCONF.*{said}"):
                 await a.execute_command(*words)
         assert await a.get("x") == b"short" and await c.ping()  # reads go on
         assert (await a.info("persistence"))["aof_last_write_status"] == "err"
-        with pytest.raises(redis.exceptions.ResponseError, match="No space left"):
+        with pytest.raises(redis.exceptions.ResponseError, match=said):
             await a.save()
         status, body = await asyncio.to_thread(http, app, "/readyz")
-        assert status == 503 and "No space left" in body
+        assert status == 503 and said in body
         assert "ferrite_journal_write_error 1.0" in (await asyncio.to_thread(http, app, "/metrics"))[1]
         assert not waiting.done()  # neither confirmed nor denied
         disk.full = False
@@ -113,6 +126,42 @@ async def test_a_full_disk_heals_and_loses_nothing(tmp_path: Path, fsync: str) -
         assert (await asyncio.to_thread(http, app, "/readyz"))[0] == 200
     async with running(tmp_path) as app, clients(app, 1) as (a,):
         assert await a.mget("k", "x", "after") == [b"during", b"short", b"1"]
+
+
+async def test_a_failed_fsync_under_always_is_final(tmp_path: Path) -> None:
+    """Whether the kernel still has those bytes is unknown: they are neither confirmed nor denied, and nobody may build
+    on them until a restart has read what the disk has."""
+    disk = Disk()
+    async with running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, clients(app, 2) as (a, b):
+        await a.set("k", "before")
+        disk.dying = True
+        once = redis.asyncio.Redis(port=app.config.server.port, retry=Retry(NoBackoff(), 0))
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await asyncio.wait_for(once.execute_command("SET", "k", "unsure"), 20)
+        await once.aclose()
+        disk.dying = False
+        with pytest.raises(redis.exceptions.ResponseError, match=r"MISCONF.*fsync.*check the disk and restart"):
+            await b.set("other", "refused")
+        assert await b.get("k") == b"unsure" and await b.ping()  # reads go on
+        status, body = await asyncio.to_thread(http, app, "/readyz")
+        assert status == 503 and "fsync" in body
+        assert "ferrite_journal_write_error 1.0" in (await asyncio.to_thread(http, app, "/metrics"))[1]
+    async with running(tmp_path) as app, clients(app, 1) as (a,):
+        assert await a.get("k") in (b"before", b"unsure") and await a.exists("other") == 0
+
+
+async def test_replies_of_many_clients_wait_for_one_fsync(tmp_path: Path) -> None:
+    disk = Disk()
+    async with running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, clients(app, 30) as all_clients:
+        assert app.journal is not None
+        before = app.journal.syncs
+        disk.go.clear()
+        writes = [asyncio.create_task(client.set(f"k{n}", n)) for n, client in enumerate(all_clients)]
+        await until(lambda: len(app.engine.databases[0].data) == 30)
+        assert not any(write.done() for write in writes)
+        disk.go.set()
+        assert await asyncio.gather(*writes) == [True] * 30
+        assert app.journal.syncs - before <= 3  # the one under way, and those that came meanwhile
 
 
 async def test_those_who_only_read_in_the_tick_of_the_failure_get_their_reply(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """Journals for the tests: filled, read again, and on a disk that fails."""
 
 import errno
-import os
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,12 +50,11 @@ def opened_and_closed(directory: Path, **options: Any) -> list[Any]:
 
 
 class Disk:
-    """DISK, whose functions can be told to fail, and which knows what a power cut would leave."""
+    """DISK, whose functions can be told to fail; tests/power.py has the one whose power can be cut."""
 
     def __init__(self) -> None:
         self.fail: dict[str, Exception] = {}
         self.room = 1 << 60
-        self.durable: dict[int, int] = {}  # inode -> bytes that are safe
         self.files = replace(DISK, **{name: self._wrapped(name) for name in Files.__dataclass_fields__})
 
     def _wrapped(self, name: str) -> Callable[..., Any]:
@@ -68,11 +65,7 @@ class Disk:
                 raise self.fail[name]
             if name == "write":
                 return self._write(*args)
-            result = real(*args)
-            if name == "sync":
-                status = os.fstat(args[0])
-                self.durable[status.st_ino] = status.st_size
-            return result
+            return real(*args)
 
         return call
 
@@ -82,14 +75,3 @@ class Disk:
         count = DISK.write(fd, bytes(data[: self.room]))
         self.room -= count
         return count
-
-    def power_cut(self, directory: Path, rng: random.Random) -> None:
-        """What was not synced is lost in part: cut anywhere, or zeros from a sector on."""
-        for path in directory.glob("*.log"):
-            status = path.stat()
-            keep = rng.randint(self.durable[status.st_ino], status.st_size)
-            os.truncate(path, keep)
-            if rng.random() < 0.5:
-                sector = max(self.durable[status.st_ino], keep // 512 * 512)
-                os.truncate(path, sector)
-                os.truncate(path, status.st_size)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,22 @@ def test_a_full_disk_is_reported_and_heals(tmp_path: Path, room: int) -> None:
     assert journal.failed == ""
     journal.close()
     assert opened_and_closed(tmp_path) == [(1, *three(1)), (2, *three(3))]
+
+
+@pytest.mark.parametrize("room", [1, 12, 100_000, 1 << 30])
+def test_a_large_frame_is_whole_or_not_there(tmp_path: Path, room: int) -> None:
+    large = ([[b"SET", b"k", os.urandom(1 << 20)]], [], [])
+    disk = Disk()
+    journal, _ = opened(tmp_path, files=disk.files)
+    journal.append(*three(1))
+    disk.room = room
+    with pytest.raises(JournalError) if room < 1 << 20 else nullcontext():
+        journal.append(*large)
+    disk.room = 1 << 30
+    number = journal.append(*large)
+    assert journal.size == sum(path.stat().st_size for path in tmp_path.glob("*.log"))
+    journal.close()
+    assert opened_and_closed(tmp_path) == [(1, *three(1)), *((n, *large) for n in range(2, number + 1))]
 
 
 def test_half_a_frame_that_cannot_be_taken_back_is_before_the_next_append(tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 import random
 import struct
+import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,21 +145,94 @@ def payloads(server: Any) -> list[bytes]:
     return [d for d in dumps if len(d) < 20_000] + [payload(kind, body) for kind, body, _ in OLD_FORMS.values()]
 
 
+def limited(act: Callable[[], Any], given: int) -> Any:
+    """Runs `act`, which reads so many bytes. Fails when it reserves more than a small multiple of them: an element of
+    two bytes becomes an object of some forty; compressed ones are ninety times as long at most, twice for a moment."""
+    tracemalloc.start()
+    try:
+        return act()
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100_000 + 200 * given, f"{given} bytes made it reserve {peak}"
+
+
+def damaged(rng: random.Random, good: bytes) -> bytes:
+    """A few bytes changed, most of them where the lengths are, and sometimes an end cut off."""
+    bad = bytearray(good)
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(bad)) if rng.random() < 0.5 else rng.randrange(min(len(bad), 30))
+        bad[at] = rng.choice((0, 1, 0x3F, 0x40, 0x80, 0x81, 0xC3, 0xFE, 0xFF, rng.randrange(256)))
+    return bytes(bad[: len(bad) if rng.random() < 0.7 else rng.randrange(len(bad))])
+
+
 def test_damaged_payloads_end_in_a_value_or_an_error(server: Any) -> None:
     """With a right checksum, so that the damage gets as far as it can."""
     rng = random.Random(5)
     for good in payloads(server):
         kind, body = good[0], good[1:-10]
-        for _ in range(60):
-            damaged = bytearray(body)
-            for _ in range(rng.randint(1, 3)):
-                at = rng.randrange(len(damaged)) if rng.random() < 0.5 else rng.randrange(min(len(damaged), 30))
-                damaged[at] = rng.choice((0, 1, 0x3F, 0x40, 0x80, 0x81, 0xC3, 0xFE, 0xFF, rng.randrange(256)))
-            cut = len(damaged) if rng.random() < 0.7 else rng.randrange(len(damaged))
-            try:
-                load_value(payload(kind, bytes(damaged[:cut])))
-            except RdbError:
-                pass
+        for _ in range(25 if len(good) < 2000 else 6):
+            bad = payload(kind, damaged(rng, body))
+            with suppress(RdbError):
+                limited(partial(load_value, bad), len(bad))
+
+
+def test_damaged_files_end_in_keys_or_an_error(server: Any, tmp_path: Path) -> None:
+    """Without a checksum, for the same reason."""
+    fill_streams(server)
+    for n in range(20):
+        server.rpush(f"list:{n}", *[b"x" * n, n] * 3)
+        server.hset(f"hash:{n}", mapping={"f": n, "g": b"y" * n})
+        server.pexpireat(f"hash:{n}", 33_000_000_000_000)
+    server.save()
+    good = (Path(server.config_get("dir")["dir"]) / "dump.rdb").read_bytes()
+    rng = random.Random(6)
+    errors = 0
+    for _ in range(150):
+        bad = b"REDIS0010" + damaged(rng, good[9:-8])[:4000] + b"\xff" + bytes(8)
+        try:
+            limited(partial(read, tmp_path, bad), len(bad))
+        except RdbError as error:
+            errors += 1
+            assert "file.rdb" in str(error)
+    assert errors > 40
+
+
+BIG = b"\x81" + b"\xff" * 8  # a length of 64 bits
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        BIG,
+        length(1) + BIG,
+        b"\x80\xff\xff\xff\xf0",
+        length(1) + b"\xc3" + length(3) + BIG,
+        b"\xc3" + BIG + BIG,
+        length(0) * 3 + BIG,
+        length(0) * 8 + BIG,
+        length(0) * 8 + length(1) + strings([b"g"]) + length(0) * 3 + BIG,
+        length(0) * 8 + length(1) + strings([b"g"]) + length(0) * 4 + BIG,
+        length(2) + length(2) + BIG,
+    ],
+)
+def test_lengths_that_promise_too_much_reserve_nothing(tmp_path: Path, body: bytes) -> None:
+    for kind in range(26):
+        bad = payload(kind, body)
+        with suppress(RdbError):
+            limited(partial(load_value, bad), len(bad))
+    for opcode in range(26, 256):
+        bad = rdb(bytes([opcode]) + body, check=0)
+        with suppress(RdbError):
+            limited(partial(read, tmp_path, bad), len(bad))
+
+
+def test_what_compresses_well_is_not_forty_times_as_large_as_well(server: Any) -> None:
+    """Small integers in a compressed listpack: the worst that two bytes can become."""
+    server.rpush("l", *[7] * 8000)
+    dump = server.dump("l")
+    assert len(dump) < 1000
+    assert len(limited(partial(load_value, dump), 16_000 // 90 * 2)) == 8000
 
 
 @settings(max_examples=300, deadline=None)

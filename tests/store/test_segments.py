@@ -3,17 +3,21 @@
 import errno
 import os
 import random
+import shutil
 import struct
-from contextlib import nullcontext
+import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import pytest
-from journal_world import SEGMENT_1, SMALL, Disk, opened, opened_and_closed, three, written
+from journal_world import SEGMENT_1, SMALL, opened, opened_and_closed, three, written
+from power import PowerDisk
 
 from ferrite_hooks.store.frames import SEGMENT_HEADER
-from ferrite_hooks.store.journal import JournalDamaged, JournalError, JournalTooNew
+from ferrite_hooks.store.journal import Journal, JournalDamaged, JournalError, JournalTooNew
 
 
 def ends_of_frames(directory: Path, contents: list[Any]) -> list[int]:
@@ -74,6 +78,39 @@ def test_every_damaged_byte_is_named_and_repair_keeps_what_is_before_it(tmp_path
         journal.append(*three(9))
         journal.close()
         assert opened_and_closed(directory) == [*expected, (len(expected) + 1, *three(9))]
+
+
+def test_any_truncation_or_damage_of_several_segments_gives_a_prefix_or_a_named_error(tmp_path: Path) -> None:
+    """Larger frames, so that sectors come into it; what is read must always be what was written."""
+    rng = random.Random(4)
+    contents = [([[b"SET", b"k%d" % n, rng.randbytes(rng.choice((5, 700))) + bytes(300)]], [], []) for n in range(9)]
+    frames = written(tmp_path / "whole", contents, segment_bytes=2000)
+    paths = sorted((tmp_path / "whole").glob("*.log"))
+    assert len(paths) > 2
+    whole = {path.name: path.read_bytes() for path in paths}
+    last = paths[-1].name
+    cases: list[tuple[str, bytes, str]] = []
+    for name, raw in whole.items():
+        cases += [(name, raw[:size], f"{name} cut at {size}") for size in range(0, len(raw), 29)]
+        for at in range(0, len(raw), 11):
+            damaged = bytearray(raw)
+            damaged[at] = rng.choice([byte for byte in (0, 0xFF, raw[at] ^ 1, rng.randrange(256)) if byte != raw[at]])
+            cases.append((name, bytes(damaged), f"{name} damaged at {at}"))
+    refused = 0
+    directory = tmp_path / "case"
+    for name, raw, what in cases:
+        directory.mkdir()
+        for other, content in whole.items():
+            (directory / other).write_bytes(raw if other == name else content)
+        try:
+            got = opened_and_closed(directory)
+            assert got == frames[: len(got)], what
+            assert name == last or len(got) == len(frames), f"{what}: an end was cut that no crash has torn"
+        except JournalError as error:
+            refused += 1
+            assert name in str(error) or name != last, f"{what}: {error}"
+        shutil.rmtree(directory)
+    assert len(cases) > refused > len(cases) / 2
 
 
 def test_zeros_that_a_power_cut_left_are_cut(tmp_path: Path) -> None:
@@ -151,30 +188,135 @@ def test_a_length_beyond_the_file_reserves_nothing(tmp_path: Path) -> None:
     head = struct.pack("<III", length, crc32(struct.pack("<QI", 1, length)), 0)
     with open(tmp_path / SEGMENT_1, "ab") as file:
         file.write(head + b"short")
-    journal, got = opened(tmp_path)
+    tracemalloc.start()
+    try:
+        journal, got = opened(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
     assert got == []
     assert "its last 17 bytes were cut" in journal.report[0]
     journal.close()
 
 
-@pytest.mark.parametrize("seed", range(30))
+# --- power cuts ---
+
+
+def zeroed(file: Path, start: int, length: int) -> None:
+    with open(file, "r+b") as target:
+        target.seek(start)
+        target.write(bytes(length))
+
+
+def large(n: int) -> tuple[list[Any], list[Any], list[Any]]:
+    return ([[b"SET", b"k", b"%d" % n * 900]], [], [])
+
+
+@pytest.mark.parametrize(("start", "whole"), [(1024, 1), (2048, 2), (4608, 4)])
+def test_a_page_that_was_lost_before_one_that_was_kept_ends_the_journal(tmp_path: Path, start: int, whole: int) -> None:
+    frames = written(tmp_path, [large(n) for n in range(1, 10)])
+    zeroed(tmp_path / SEGMENT_1, start, 512)
+    journal, got = opened(tmp_path)
+    assert got == frames[:whole] and "in the middle of an append" in journal.report[0]
+    journal.append(*large(0))
+    journal.close()
+    assert len(opened_and_closed(tmp_path)) == whole + 1
+
+
+def test_a_page_that_was_known_to_be_durable_is_damage(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    for n in range(1, 4):
+        journal.append(*large(n))
+    journal.sync()
+    for n in range(4, 8):
+        journal.append(*large(n))
+    journal.close()
+    file = tmp_path / SEGMENT_1
+    whole = file.read_bytes()
+    for start, damaged in ((1024, True), (1536, True), (3584, False)):
+        zeroed(file, start, 512)
+        if damaged:
+            with pytest.raises(JournalDamaged, match="frame 2"):
+                opened(tmp_path)
+        else:
+            assert len(opened_and_closed(tmp_path)) == 3
+        file.write_bytes(whole)
+
+
+def test_a_zero_sector_in_an_earlier_segment_is_damage(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    for n in range(1, 4):
+        journal.append(*large(n))
+    journal.rotate()
+    journal.append(*large(4))
+    journal.close()
+    zeroed(tmp_path / SEGMENT_1, 1024, 512)
+    with pytest.raises(JournalDamaged, match="frame 2"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(60))
 def test_a_power_cut_loses_nothing_that_was_durable(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    disk = Disk()
-    journal, frames = opened(tmp_path, files=disk.files, segment_bytes=2000)
-    for n in range(rng.randint(1, 40)):
-        content = ([[b"SET", b"k%d" % n, rng.randbytes(rng.randint(0, 300))]], [], [])
-        frames.append((journal.append(*content), *content))
-        if rng.random() < 0.2:
-            rng.choice((journal.sync, journal.rotate))()
-    durable = journal.durable_frame
-    disk.fail["sync"] = OSError(errno.EIO, "gone")  # the process dies here: close may not make it durable
-    with pytest.raises(JournalError) if durable < journal.last_frame else nullcontext():
-        journal.close()
-    disk.power_cut(tmp_path, rng)
-    journal, got = opened(tmp_path)
-    assert got == frames[: len(got)]
-    assert len(got) >= durable
-    journal.append(*three(1))
+    frames: list[Any] = []
+    durable = snapshot = 0
+    for life in range(4):
+        root = tmp_path / str(life)
+        root.mkdir(exist_ok=True)
+        disk = PowerDisk(root, tmp_path / f"notes {life}")
+        journal = Journal.open(root / "data", fsync="no", files=disk.files, segment_bytes=20_000)
+        try:
+            got = [tuple(frame) for frame in journal.replay(snapshot + 1)]
+            assert len(got) + snapshot >= durable
+            assert got == frames[snapshot : snapshot + len(got)]
+            del frames[snapshot + len(got) :]
+            for n in range(rng.randint(1, 40)):
+                content = ([[b"SET", b"k%d" % n, rng.randbytes(rng.randint(0, 3000))]], [], [])
+                frames.append((journal.append(*content), *content))
+                if rng.random() < 0.2:
+                    rng.choice((journal.sync, journal.rotate))()
+                if rng.random() < 0.05:
+                    snapshot = journal.durable_frame  # as if there were one: what is before it may go
+                    journal.drop_before(snapshot + 1)
+            durable = journal.durable_frame
+            disk.leave(tmp_path / str(life + 1), rng)
+        finally:
+            journal.close()
+            disk.close()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_power_cut_while_damage_is_set_aside(tmp_path: Path, seed: int) -> None:
+    """Whatever moment it hits, a second repair has everything: in the journal or in .bad files."""
+    rng = random.Random(seed)
+    root = tmp_path / "disk"
+    frames = written(root / "data", [three(n) for n in range(12)], segment_bytes=200)
+    paths = sorted((root / "data").glob("*.log"))
+    raw = bytearray(paths[1].read_bytes())
+    raw[-1] ^= 1
+    paths[1].write_bytes(raw)
+    disk = PowerDisk(root, tmp_path / "notes")
+    total = sum(path.stat().st_size for path in paths)
+    steps = rng.randint(1, 12)
+
+    def counted(act: Any) -> Any:
+        def call(*args: Any) -> Any:
+            nonlocal steps
+            steps -= 1
+            if steps < 0:
+                raise OSError(errno.EIO, "the power is gone")
+            return act(*args)
+
+        return call
+
+    names = ("open", "write", "truncate", "sync", "sync_directory", "rename")
+    files = replace(disk.files, **{name: counted(getattr(disk.files, name)) for name in names})
+    with suppress(JournalError):
+        opened_and_closed(root / "data", repair=True, files=files)
+    disk.leave(tmp_path / "left", rng)
+    disk.close()
+    journal, got = opened(tmp_path / "left" / "data", repair=True)
+    assert got == frames[: len(got)] and got
     journal.close()
-    assert opened_and_closed(tmp_path) == [*got, (len(got) + 1, *three(1))]
+    kept = [path for path in (tmp_path / "left" / "data").iterdir() if path.name.startswith("journal-")]
+    assert sum(path.stat().st_size for path in kept) >= total

@@ -4,6 +4,7 @@
 - In order: a key's events arrive in the order of the writes, and never two of them at a time.
 - The counters add up, for each webhook and for the server.
 - A restart, from the journal or from a snapshot, changes nothing of this.
+- Nor does it matter how many events memory has room for.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ NAMES = st.sampled_from(["one", "two"])
 
 
 class Delivering(RuleBasedStateMachine):
+    memory = (100_000, 256)
+
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(Settings(max_pending=14, max_dead=1000), Limits(max_pending=14)).start()
+        total, floor = self.memory
+        settings = Settings(max_pending=14, max_dead=1000, memory_events=total, memory_floor=floor)
+        self.world = World(settings, Limits(max_pending=14)).start()
         self.arrived: dict[tuple[int, int], int] = {}  # (webhook, position) -> how often
         self.last: dict[tuple[int, str], int] = {}  # (webhook, key) -> position of the last new arrival
         self.owed: dict[int, set[int]] = {}  # webhook -> positions it has matched
@@ -45,7 +50,7 @@ class Delivering(RuleBasedStateMachine):
 
     def pending(self) -> set[tuple[int, int]]:
         deliveries = list(self.world.manager.registry)
-        return {(d.webhook.serial, e.change.position) for d in deliveries for e in d.queue.lanes}
+        return {(d.webhook.serial, position) for d in deliveries for position in self.world.pending(d)}
 
     # -- what can happen -----------------------------------------------------------------------------------
 
@@ -137,7 +142,8 @@ class Delivering(RuleBasedStateMachine):
         assert manager.desk.pending == sum(len(d.queue) for d in manager.registry)
         for delivery in manager.registry:
             assert self.world.balance(delivery)
-            assert len(list(delivery.queue.lanes)) == len(delivery.queue)
+            assert len(self.world.pending(delivery)) == len(delivery.queue)
+        assert manager.desk.total.spilled == sum(d.queue.spill.size for d in manager.registry)
 
     @invariant()
     def never_two_of_one_key_in_flight(self) -> None:
@@ -153,7 +159,7 @@ class Delivering(RuleBasedStateMachine):
             return  # not accepted yet
         for delivery in self.world.manager.registry:
             serial, c = delivery.webhook.serial, delivery.counters
-            pending = {event.change.position for event in delivery.queue.lanes}
+            pending = set(self.world.pending(delivery))
             known = pending | set(delivery.dead) | {p for s, p in self.arrived if s == serial}
             missing = len(self.owed[serial] - known)
             assert missing <= c.coalesced + c.purged, "only what was merged or purged may leave no trace"
@@ -176,5 +182,13 @@ class Delivering(RuleBasedStateMachine):
         self.nothing_is_lost()
 
 
+class DeliveringFromDisk(Delivering):
+    """Nearly everything is read back from the journal."""
+
+    memory = (4, 2)
+
+
 TestDelivering = Delivering.TestCase
 TestDelivering.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDeliveringFromDisk = DeliveringFromDisk.TestCase
+TestDeliveringFromDisk.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

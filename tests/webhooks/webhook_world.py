@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -11,6 +11,8 @@ import msgpack
 import orjson
 
 from ferrite_hooks.clock import ManualClock
+from ferrite_hooks.store.frames import Frame
+from ferrite_hooks.store.journal import JournalError
 from ferrite_hooks.webhooks.delivery import Delivery
 from ferrite_hooks.webhooks.desk import Seams, Settings
 from ferrite_hooks.webhooks.manager import Manager
@@ -61,7 +63,11 @@ class World:
         self.clock = ManualClock()
         self.settings = settings or Settings()
         self.limits = limits or Limits()
-        self.frames: list[bytes] = []  # the journal
+        self.frames: list[bytes] = []  # the journal; the first one is frame 1
+        self.snapshot: tuple[int, bytes] = (0, b"")  # the frame that it covers, and what it says
+        self.lost = 0  # the frames up to this one are gone
+        self.broken = ""  # why frames cannot be read
+        self.reads = 0  # frames that were picked
         self.position = 0
         self.attempts: list[tuple[Any, ...]] = []
         self.random = 0.5
@@ -83,7 +89,8 @@ class World:
                 post=lambda request, done: self.flying.append(Sent(request, done)),
                 notes=self._notes.extend, next_position=self.next_position, publish=self._changes.append,
                 journal_id="00000000", random=lambda: self.random,
-                attempt=lambda *columns: self.attempts.append(columns),
+                attempt=lambda *columns: self.attempts.append(columns), pick=self._pick,
+                aside=lambda job, done: self._soon.append(lambda: done(job())),
                 is_admin=lambda user: user in self.admins,
                 is_user=lambda user: user not in self.deleted,
                 may_read=lambda user, key: user not in self.deleted and (user, key) not in self.unreadable,
@@ -130,7 +137,7 @@ class World:
             self._changes.clear()
             self._notes.clear()
             self.frames.append(msgpack.packb([changes, notes]))
-            self.manager.accept(changes)
+            self.manager.accept(changes, len(self.frames))
         due, self._soon[:] = self._soon.copy(), []
         for callback in due:
             callback()
@@ -175,18 +182,40 @@ class World:
             answered.append(self.answer(outcome))
         return answered
 
+    def _pick(self, numbers: Sequence[int]) -> Iterator[Frame]:
+        assert list(numbers) == sorted(set(numbers)), "frames are read in order, each once"
+        if self.broken:
+            raise JournalError(self.broken)
+        for number in numbers:
+            if number <= self.lost:
+                raise JournalError(f"frame {number} is gone")
+            self.reads += 1
+            changes, notes = msgpack.unpackb(self.frames[number - 1], strict_map_key=False)
+            yield Frame(number, [], changes, notes)
+
     def crash(self, through_snapshot: bool = False) -> None:
-        """kill -9 and restart: what was not in the journal is gone. Or a snapshot instead of the journal."""
+        """kill -9 and restart: what was not in the journal is gone. Or a snapshot is taken before, and the frames go
+        that are not needed beside it."""
         if through_snapshot:
             self.settle()
-            self.frames = [msgpack.packb([[], self.manager.state()])]
+            self.lost = (self.manager.lowest_frame or len(self.frames) + 1) - 1
+            self.snapshot = (len(self.frames), msgpack.packb([[], self.manager.state()]))
         self._begin()
-        for frame in self.frames:
-            changes, notes = msgpack.unpackb(frame)
-            self.manager.replay(changes, notes)
+        covered, state = self.snapshot
+        if state:
+            self.manager.replay(*msgpack.unpackb(state, strict_map_key=False))
+        for number, frame in enumerate(self.frames[covered:], covered + 1):
+            self.manager.replay(*msgpack.unpackb(frame, strict_map_key=False), number)
         self.manager.start()
 
     # -- what a test asks ----------------------------------------------------------------------------------
+
+    def pending(self, delivery: Delivery) -> list[int]:
+        """The positions of a webhook's pending events, in memory or not, ascending."""
+        queue = delivery.queue
+        found = sorted([*(event.change.position for event in queue.lanes), *queue.spill])
+        assert len(found) == len(set(found)) == len(queue)
+        return found
 
     def balance(self, delivery: Delivery) -> bool:
         c = delivery.counters
