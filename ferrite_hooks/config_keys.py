@@ -85,13 +85,18 @@ def _buffer_limits_error(text: str) -> str:
 def output_buffer_limits(text: str) -> dict[str, tuple[int, int, int]]:
     """Class of client -> (hard bytes, soft bytes, soft seconds) from Redis's form. Raises ValueError."""
     words = text.lower().replace("slave", "replica").split()
+    if len(words) % 4:
+        raise ValueError("Wrong number of arguments in buffer limit configuration.")
     limits = {}
-    for kind, hard, soft, seconds in zip(*[iter(words)] * 4, strict=False):
-        if kind not in ("normal", "replica", "pubsub") or not seconds.isdecimal():
-            break
-        limits[kind] = (parse_size(hard), parse_size(soft), int(seconds))
-    if len(limits) * 4 != len(words):
-        raise ValueError("expected 'normal|replica|pubsub hard-bytes soft-bytes soft-seconds' groups")
+    for kind, hard, soft, seconds in zip(*[iter(words)] * 4, strict=True):
+        if kind not in ("normal", "replica", "pubsub"):
+            raise ValueError("Invalid client class specified in buffer limit configuration.")
+        try:
+            limits[kind] = (parse_size(hard), parse_size(soft), int(seconds))
+        except ValueError:
+            seconds = "-"
+        if not seconds.isdecimal():
+            raise ValueError("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
     return limits
 
 

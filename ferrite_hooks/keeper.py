@@ -152,12 +152,15 @@ class Keeper:
         self._begin(compacting=True)
         return "Background append only file rewriting started"
 
-    def reload(self, save: bool) -> None:
-        """DEBUG RELOAD: what the snapshot has becomes the data. Raises ReplyError."""
+    def reload(self, save: bool, flush: bool, merge: bool) -> None:
+        """DEBUG RELOAD: what the snapshot has becomes the data, or is added to it. Raises ReplyError."""
         if save:
             self.save()
-        self._reload(None)
-        if not save:
+        engine = self.engine
+        if not (flush or merge) and (any(db.data for db in engine.databases) or libraries(engine).by_name):
+            raise ReplyError("ERR Error trying to load the RDB dump: there are data that it would be mixed with")
+        self._reload(None, flush)
+        if not save or not flush:
             self.save()  # the journal does not know how the data came about
 
     def reload_journal(self) -> None:
@@ -168,16 +171,17 @@ class Keeper:
             raise ReplyError(f"ERR {_reason(error)}") from error
         self._reload(self.journal)
 
-    def _reload(self, journal: Journal | None) -> None:
+    def _reload(self, journal: Journal | None, flush: bool = True) -> None:
         """Webhooks stay as they are: only data is read."""
         engine = self.engine
         recovery = Recovery(engine, self.path, journal, lambda changes, notes, frame: None)
         engine.loading = True
         try:
             recovery.open()
-            for db in engine.databases:
-                db.clear()
-            libraries(engine).clear()
+            if flush:
+                for db in engine.databases:
+                    db.clear()
+                libraries(engine).clear()
             for _ in recovery.steps():
                 pass
         except (JournalError, SnapshotDamaged, OSError) as error:

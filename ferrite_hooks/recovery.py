@@ -168,6 +168,7 @@ class Recovery:
                 )
             if type(entry.value) is not bytes:
                 settle(entry.value, settings)
+            databases[entry.db].expires.pop(entry.key, None)  # of a key that is there, when data are merged
             databases[entry.db].place(entry.key, entry.value, entry.expire_at)
             self.keys_loaded += 1
             if self.keys_loaded % _KEYS_PER_STEP == 0:

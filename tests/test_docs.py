@@ -30,6 +30,7 @@ import redis
 from aiohttp.test_utils import unused_port
 from blocking_receiver import BlockingReceiver
 from multidict import CIMultiDict
+from oracle import Oracle
 from process import ServerProcess
 from receiver import Received
 
@@ -45,7 +46,7 @@ from ferrite_hooks.webhooks.sign import SCHEMES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/commands.md")
 
 
 def section(title: str) -> str:
@@ -85,6 +86,32 @@ def tool(name: str) -> ModuleType:
 
 def test_the_generated_tables_are_current() -> None:
     assert tool("readme-tables").filled(README) == README, "run: python tools/readme-tables"
+    comparison = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    assert tool("readme-tables").comparison() == comparison, "run: python tools/readme-tables"
+
+
+def test_the_list_of_redis_commands_is_that_of_redis_server(oracle: Oracle) -> None:
+    def flat(infos: list[Any]) -> Iterator[tuple[str, int]]:
+        for info in infos:
+            yield info[0].decode(), info[1]
+            yield from flat(info[9])
+
+    listed = {name: arity for _, name, _, arity in tool("readme-tables").redis_commands()}
+    with redis.Redis(port=oracle.socket.getpeername()[1]) as client:
+        client.set_response_callback("COMMAND", lambda reply, **_: reply)
+        real = dict(flat(client.execute_command("COMMAND")))
+    assert len(real) > 360
+    newer = {"client|no-touch", "client|setinfo", "cluster|myshardid", "waitaof"}
+    assert {name for name in listed if name not in real and not name.startswith("sentinel")} == newer
+    changed = {name for name, arity in real.items() if listed.get(name) != arity}
+    assert changed == {"command|getkeys", "command|getkeysandflags", "zrank", "zrevrank"}
+
+
+def test_what_is_said_of_single_commands_is_about_commands_that_exist() -> None:
+    names = {name for _, name, *_ in tool("readme-tables").redis_commands()}
+    for table in (tool("readme-tables").NOTES, tool("readme-tables").DETAILS):
+        for note, words in table.items():
+            assert note.startswith("newer") or set(words.split()) <= names, note
 
 
 def test_every_webhook_command_has_a_row() -> None:

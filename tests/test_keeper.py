@@ -148,6 +148,27 @@ def test_debug_reload_and_loadaof_keep_the_data(server: ServerProcess) -> None:
         assert client.exists("later") == 0
 
 
+def test_debug_reload_merges_what_was_saved_with_what_is_there(server: ServerProcess) -> None:
+    with server.client(protocol=2, decode_responses=True) as client:
+        client.mset({"both": "old", "saved": 1})
+        client.function_load("#!lua name=one\nredis.register_function('one', function() return 1 end)")
+        client.save()
+        client.set("both", "new", ex=1000)
+        client.set("added", 2)
+        client.function_load("#!lua name=two\nredis.register_function('two', function() return 2 end)")
+        with pytest.raises(redis.ResponseError, match="Error trying to load the RDB dump"):
+            client.execute_command("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH")
+        for _ in range(2):
+            assert client.execute_command("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH", "MERGE") == "OK"
+            assert client.mget("both", "saved", "added") == ["old", "1", "2"] and client.ttl("both") == -1
+            assert client.fcall("one", 0) == 1 and client.fcall("two", 0) == 2
+        server.kill()
+        server.start()
+        assert client.mget("both", "saved", "added") == ["old", "1", "2"]
+        client.execute_command("DEBUG", "RELOAD", "NOFLUSH", "MERGE")
+        assert client.dbsize() == 3
+
+
 async def test_pending_and_dead_events_survive_compaction(tmp_path: Path) -> None:
     options = (*QUIET, "--set", "webhooks.queue.max_pending=1000")
     async with Receiver() as receiver:

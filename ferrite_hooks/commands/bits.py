@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import and_, or_, xor
 
-from ferrite_hooks.commands.common import integer, keep, mutable, peek, stored
+from ferrite_hooks.commands.common import integer, keep, mutable, pad, peek, stored
 from ferrite_hooks.engine.command import Argv, command
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import SYNTAX, ReplyError
@@ -53,8 +53,7 @@ def setbit(s: Session, argv: Argv) -> Reply:
     if byte < len(before) and bool(before[byte] & mask) == bit:
         return bit
     value, old = mutable(db, key)
-    if byte >= len(value):
-        value.extend(bytes(byte + 1 - len(value)))
+    pad(db, value, byte + 1)
     was = int(value[byte] & mask != 0)
     value[byte] = value[byte] | mask if bit else value[byte] & ~mask
     keep(db, key, value, "setbit", old)
@@ -294,7 +293,7 @@ def bitfield(s: Session, argv: Argv) -> Reply:
             replies.append(None)
             continue
         if len(value) < size:
-            value.extend(bytes(size - len(value)))
+            pad(db, value, size)
             changed = True
         if after != before:
             operation.set(value, after)

@@ -16,27 +16,21 @@ from ferrite_hooks.resp.reply import Reply
 from ferrite_hooks.values.collections import List
 
 
-def _list_at(s: Session, key: bytes) -> List | None:
-    if s.blocked is not None and type(s.db.find(key)) is not List:
-        return None
-    return s.db.edit(key, List)
-
-
 def _blocking_pop(s: Session, argv: Argv, left: bool) -> Reply:
     deadline = block_deadline(s.engine, argv[-1])
     keys = argv[1:-1]
     for key in keys:
-        value = _list_at(s, key)
+        value = s.db.edit(key, List)
         if value is not None:
             (element,) = pop(s, key, value, 1, left)
             s.engine.effect(b"LPOP" if left else b"RPOP", key)
             return [key, element]
-    return Wait(tuple(keys), deadline)
+    return Wait(tuple(keys), deadline, kind=List)
 
 
 def _blocking_move(s: Session, argv: Argv, deadline: int, from_left: bool, to_left: bool) -> Reply:
     source, destination = argv[1], argv[2]
-    if _list_at(s, source) is not None:
+    if s.db.edit(source, List) is not None:
         element = move(s, source, destination, from_left, to_left)
         if len(argv) == 6:
             s.engine.effect(b"LMOVE", *argv[1:5])
@@ -45,7 +39,7 @@ def _blocking_move(s: Session, argv: Argv, deadline: int, from_left: bool, to_le
         return element
     if s.deny_blocking:
         return None  # a timeout answers the null array instead
-    return Wait((source,), deadline, strict=True)  # a destination of the wrong type ends it
+    return Wait((source,), deadline, kind=List)
 
 
 @command(
@@ -76,10 +70,10 @@ def blmpop(s: Session, argv: Argv) -> Reply:
     keys, left, most = mpop_arguments(argv, 2)
     deadline = block_deadline(s.engine, argv[1])
     for key in keys:
-        value = _list_at(s, key)
+        value = s.db.edit(key, List)
         if value is not None:
             return mpop(s, key, value, left, most)
-    return Wait(tuple(keys), deadline)
+    return Wait(tuple(keys), deadline, kind=List)
 
 
 @command(

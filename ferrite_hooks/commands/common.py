@@ -184,6 +184,14 @@ def keep(db: Database, key: bytes, value: Raw, event: str, old: Written) -> None
     db.commit(key, value, event, bytes(value) if db.observed else None, old)
 
 
+def pad(db: Database, value: Raw, length: int) -> None:
+    """Makes a string at least so long, with zero bytes."""
+    missing = length - len(value)
+    if missing > 0:
+        value.extend(bytes(missing))
+        db.engine.eviction.grew(missing)
+
+
 def check_length(s: Session, length: int) -> None:
     """Raises ReplyError when a string may not grow to `length` bytes."""
     if length > s.engine.settings["proto-max-bulk-len"] and not s.internal:

@@ -105,10 +105,11 @@ def show(key: Key, value: Any) -> str:
 def config_resetstat(s: Session, argv: Argv) -> Reply:
     engine = s.engine
     engine.hits = engine.misses = engine.expired_keys = engine.error_replies = engine.eviction.evicted = 0
-    engine.stats.expired_fields = 0
+    engine.stats.expired_fields = engine.stats.evicted_clients = engine.lazyfree.freed = 0
     engine.errors.clear()
     host = engine.host
     host.connections_received = host.rejected_connections = host.input_bytes = host.output_bytes = 0
+    host.reads = host.writes = 0
     for made in all_commands():
         made.reset_statistics()
     return OK

@@ -16,6 +16,7 @@ from ferrite_hooks import glob
 from ferrite_hooks.commands.common import integer, strtod
 from ferrite_hooks.config import parse_size
 from ferrite_hooks.engine.command import Argv, command
+from ferrite_hooks.engine.scripts import scripts
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import NO_SUCH_KEY, ReplyError, printable, subcommand_syntax
 from ferrite_hooks.resp.reply import OK, BigNumber, Encoded, Members, Pairs, Push, Reply, Several, Simple, Verbatim
@@ -172,19 +173,26 @@ def _quicklist_packed_threshold(s: Session, argv: Argv) -> Reply:
     raise ReplyError("ERR argument must be a memory value bigger than 1 and smaller than 4gb")
 
 
-@_sub("RELOAD [NOSAVE]", "Saves a snapshot and loads it in place of the data in memory; NOSAVE: loads the one that is"
-      " there.", 0, 1)  # fmt: skip
+@_sub("RELOAD [NOSAVE] [NOFLUSH] [MERGE]", "Saves a snapshot and loads it in place of the data in memory; NOSAVE: loads"
+      " the one that is there; NOFLUSH MERGE: adds it to the data.", 0, 3)  # fmt: skip
 def _reload(s: Session, argv: Argv) -> Reply:
-    nosave = argv[2:] and argv[2].upper() == b"NOSAVE"
-    if argv[2:] and not nosave:
-        raise ReplyError("ERR DEBUG RELOAD only supports the NOSAVE option.")
-    s.engine.host.reload(not nosave)
+    words = {word.upper() for word in argv[2:]}
+    if not words <= {b"MERGE", b"NOFLUSH", b"NOSAVE"}:
+        raise ReplyError("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
+    s.engine.host.reload(b"NOSAVE" not in words, b"NOFLUSH" not in words, b"MERGE" in words)
     return OK
 
 
 @_sub("SET-ACTIVE-EXPIRE <0|1>", "Whether keys past their time go when nobody touches them.", 1, 1)
 def _set_active_expire(s: Session, argv: Argv) -> Reply:
     s.engine.expiry.active = argv[2] != b"0"
+    return OK
+
+
+@_sub("SET-DISABLE-DENY-SCRIPTS <0|1>", "Whether scripts may also call what is closed to them: server and connection"
+      " commands.", 1, 1)  # fmt: skip
+def _set_disable_deny_scripts(s: Session, argv: Argv) -> Reply:
+    scripts(s.engine).all_commands = argv[2] != b"0"
     return OK
 
 

@@ -51,7 +51,8 @@ def _shown(fields: list[bytes], times: FieldTimes | None) -> tuple[str, list[byt
     """What a webhook sees: the fields with a time to live, and its end."""
     if not times:
         return None
-    return "hash", [part for f in fields if f in times.when for part in (f, b"%d" % times.when[f])]
+    shown = [part for f in fields if f in times.when for part in (f, b"%d" % times.when[f])]
+    return ("hash", shown) if shown else None
 
 
 def _is_past(s: Session, when: int) -> bool:

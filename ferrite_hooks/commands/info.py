@@ -118,14 +118,14 @@ def _memory(engine: Engine) -> Fields:
     yield "mem_aof_buffer", 0
     yield "mem_allocator", "python"
     yield "active_defrag_running", 0
-    yield "lazyfree_pending_objects", 0
-    yield "lazyfreed_objects", 0
+    yield "lazyfree_pending_objects", engine.lazyfree.pending
+    yield "lazyfreed_objects", engine.lazyfree.freed
 
 
 def _scripting_memory(engine: Engine) -> Fields:
     scripting: Scripts | None = engine.extensions.get("scripting")
     held = libraries(engine)
-    used = scripting.lua.used() if scripting is not None else 0
+    used = scripting.used() if scripting is not None else 0
     cached = scripting.cache if scripting is not None else {}
     sources = sum(len(script.source) for script in cached.values())
     functions = sum(map(len, held.sources()))
@@ -159,6 +159,8 @@ def _stats(engine: Engine) -> Fields:
     yield "total_net_output_bytes", host.output_bytes
     yield "instantaneous_input_kbps", f"{bytes_in / 1024:.2f}"
     yield "instantaneous_output_kbps", f"{bytes_out / 1024:.2f}"
+    yield "instantaneous_input_repl_kbps", "0.00"
+    yield "instantaneous_output_repl_kbps", "0.00"
     yield "total_net_repl_input_bytes", 0
     yield "total_net_repl_output_bytes", 0
     yield "rejected_connections", host.rejected_connections
@@ -170,7 +172,7 @@ def _stats(engine: Engine) -> Fields:
     yield "expired_stale_perc", "0.00"
     yield "expired_time_cap_reached_count", 0
     yield "evicted_keys", engine.eviction.evicted
-    yield "evicted_clients", 0
+    yield "evicted_clients", engine.stats.evicted_clients
     yield "total_eviction_exceeded_time", exceeded
     yield "current_eviction_exceeded_time", exceeded_now
     yield "keyspace_hits", engine.hits
@@ -194,6 +196,13 @@ def _stats(engine: Engine) -> Fields:
     yield "tracking_total_prefixes", prefixes
     yield "unexpected_error_replies", 0
     yield "total_error_replies", engine.error_replies
+    yield "dump_payload_sanitizations", 0
+    yield "total_reads_processed", host.reads
+    yield "total_writes_processed", host.writes
+    yield "io_threaded_reads_processed", 0
+    yield "io_threaded_writes_processed", 0
+    yield "reply_buffer_shrinks", 0
+    yield "reply_buffer_expands", 0
     denied = engine.acl.denied
     yield "acl_access_denied_auth", denied["auth"]
     yield "acl_access_denied_cmd", denied["command"]

@@ -59,6 +59,7 @@ def move(s: Session, source: bytes, destination: bytes, from_left: bool, to_left
     element = value.popleft() if from_left else value.pop()
     push(s, destination, target, [element], to_left)
     db.commit(source, value, "lpop" if from_left else "rpop", old=("list", [element]))
+    s.engine.dirty -= 1  # one change, as Redis counts
     return element
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ferrite_hooks.commands.common import help_lines
 from ferrite_hooks.engine.access import Access, keep
 from ferrite_hooks.engine.command import Argv, command, container
@@ -16,6 +18,9 @@ _SWITCHING = (
 )
 _LFU = "ERR An LFU maxmemory policy is selected, idle time not tracked." + _SWITCHING
 _NO_LFU = "ERR An LFU maxmemory policy is not selected, access frequency not tracked." + _SWITCHING
+
+_SMALL_NUMBER = re.compile(rb"0|[1-9][0-9]{0,3}")
+_SHARED = 2**31 - 1
 
 container("OBJECT", "What a value looks like from inside.", group="generic", since="2.2.3")
 
@@ -58,12 +63,18 @@ def object_idletime(s: Session, argv: Argv) -> Reply:
 
 
 @command(
-    "OBJECT REFCOUNT key", "How many keys share the value: one, as values are never shared.",
+    "OBJECT REFCOUNT key", "How many share the value: Redis shares small numbers, unless LRU or LFU need to tell them"
+    " apart.",
     group="generic", since="2.2.3", flags="readonly", keys="RO @2", tips="nondeterministic_output",
     complexity="O(1)",
 )  # fmt: skip
 def object_refcount(s: Session, argv: Argv) -> Reply:
-    return None if s.db.find(argv[2]) is None else 1
+    value = s.db.find(argv[2])
+    if value is None:
+        return None
+    settings = s.engine.settings
+    shared = not settings["maxmemory"] or settings["maxmemory-policy"].rpartition("-")[2] not in ("lru", "lfu")
+    return _SHARED if shared and type(value) is bytes and _SMALL_NUMBER.fullmatch(value) else 1
 
 
 @command(

@@ -16,7 +16,9 @@ _ADMIN = "admin noscript"
 @command("TIME", "The server's time: unix seconds and microseconds.",
          group="server", since="2.6.0", flags="loading stale fast", tips="nondeterministic_output")  # fmt: skip
 def time(s: Session, argv: Argv) -> Reply:
-    seconds, microseconds = divmod(time_ns() // 1000, 1_000_000)
+    # for transactions and scripts time stands still
+    now = s.engine.clock.now * 1000 if s.deny_blocking else time_ns() // 1000
+    seconds, microseconds = divmod(now, 1_000_000)
     return [b"%d" % seconds, b"%d" % microseconds]
 
 

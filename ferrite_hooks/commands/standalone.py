@@ -74,11 +74,14 @@ def replconf(s: Session, argv: Argv) -> Reply:
 
 
 def _migrated(argv: Argv) -> list[int]:
-    """Where the keys of MIGRATE stand: the third argument, or behind KEYS."""
-    if argv[3]:
-        return [3]
-    words = [word.upper() for word in argv]
-    return list(range(words.index(b"KEYS", 6) + 1, len(argv))) if b"KEYS" in words[6:] else [3]
+    """Where the keys of MIGRATE stand: the third argument, or behind KEYS, which may be a password as well."""
+    at = 6
+    while not argv[3] and at < len(argv):
+        word = argv[at].upper()
+        if word == b"KEYS":
+            return list(range(at + 1, len(argv)))
+        at += {b"AUTH": 2, b"AUTH2": 3}.get(word, 1)
+    return [3]
 
 
 @command(

@@ -190,7 +190,7 @@ def xreadgroup(s: Session, argv: Argv) -> Reply:
         return by_key(s, found)
     if options.deadline is None:
         return NIL_ARRAY
-    return Wait(tuple(options.keys), options.deadline, strict=True)
+    return Wait(tuple(options.keys), options.deadline, kind=Stream, strict=True)
 
 
 def _consumer(s: Session, key: bytes, stream: Stream, group: bytes, name: bytes) -> Consumer:

@@ -236,4 +236,4 @@ def xread(s: Session, argv: Argv) -> Reply:
     fixed = argv
     if b"$" in options.ids:  # means now, also when the call is repeated
         fixed = argv[: options.first + len(options.keys)] + [format_id(after) for _, _, after in streams]
-    return Wait(tuple(options.keys), options.deadline, argv=fixed)
+    return Wait(tuple(options.keys), options.deadline, argv=fixed, kind=Stream)

@@ -18,6 +18,7 @@ from ferrite_hooks.commands.common import (
     keep,
     long_double,
     mutable,
+    pad,
     peek,
     stored,
 )
@@ -342,8 +343,7 @@ def setrange(s: Session, argv: Argv) -> Reply:
     end = offset + len(part)
     check_length(s, end)
     value, old = mutable(db, key)
-    if len(value) < offset:
-        value.extend(bytes(offset - len(value)))
+    pad(db, value, offset)
     value[offset:end] = part
     keep(db, key, value, "setrange", old)
     return len(value)

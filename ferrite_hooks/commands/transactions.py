@@ -63,7 +63,7 @@ def _one(s: Session, queued: Command, argv: Argv) -> Reply:
             s.engine.acl.check_again(s, queued, argv)
         reply = call(s, queued, argv)
     except ReplyError as error:
-        s.engine.error_replies += 1
+        s.engine.count_error(error.text)
         return error
     return reply.empty if type(reply) is Wait else reply
 

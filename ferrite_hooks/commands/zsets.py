@@ -317,7 +317,7 @@ def _pop_first_key(s: Session, keys: Argv, count: int, highest: bool, with_count
 def _blocking_pop(s: Session, argv: Argv, highest: bool) -> Reply:
     deadline = block_deadline(s.engine, argv[-1])
     reply = _pop_first_key(s, argv[1:-1], 1, highest, with_count=False)
-    return Wait(tuple(argv[1:-1]), deadline) if reply is None else reply
+    return Wait(tuple(argv[1:-1]), deadline, kind=ZSet) if reply is None else reply
 
 
 @command(
@@ -381,7 +381,7 @@ def bzmpop(s: Session, argv: Argv) -> Reply:
     keys, highest, count = _pop_arguments(argv, 2)
     deadline = block_deadline(s.engine, argv[1])
     reply = _pop_first_key(s, keys, count, highest, with_count=True)
-    return Wait(tuple(keys), deadline) if reply is None else reply
+    return Wait(tuple(keys), deadline, kind=ZSet) if reply is None else reply
 
 
 # -- picking and scanning

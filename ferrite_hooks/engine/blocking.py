@@ -1,16 +1,16 @@
 """Commands that wait: BLPOP, XREAD BLOCK, WAIT and friends.
 
-A handler that finds nothing returns a Wait. When one of its keys changes, the same handler is called again
-with the same arguments; if it answers, the client is released. Clients are served in the order they began to
-wait, after the command that changed the key has finished, as Redis does. Inside MULTI and scripts a Wait
-turns into its `empty` reply at once.
+A handler that finds nothing returns a Wait. When one of its keys holds a value of the type that it waits for, the
+same handler is called again with the same arguments; if it answers, if only with an error, the client is released.
+Clients are served in the order they began to wait, after the command that changed the key has finished, as Redis
+does. Inside MULTI and scripts a Wait turns into its `empty` reply at once.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ferrite_hooks.errors import UNBLOCKED, WRONGTYPE, ReplyError
+from ferrite_hooks.errors import UNBLOCKED, ReplyError
 from ferrite_hooks.resp.reply import NIL_ARRAY, Reply
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ class Wait:
 
     `keys` are those whose change may bring it, `deadline` is in unix ms (0 = for ever), `empty` is what a
     timeout answers, and `argv`, when given, replaces the arguments of the repeated call (XREAD turns `$` into
-    an id). `strict`: a wrong type ends the wait with its error instead of being waited out.
+    an id). The handler is called for values of the type `kind`; with `strict` also when a key has another value or
+    none, of which it makes an error.
     """
 
-    __slots__ = ("argv", "deadline", "empty", "keys", "strict", "timer")
+    __slots__ = ("argv", "deadline", "empty", "keys", "kind", "strict", "timer")
 
     def __init__(
         self,
@@ -36,9 +37,11 @@ class Wait:
         deadline: int = 0,
         empty: Reply = NIL_ARRAY,
         argv: Argv | None = None,
+        kind: type | None = None,
         strict: bool = False,
     ) -> None:
         self.keys = keys
+        self.kind = kind
         self.deadline = deadline
         self.empty = empty
         self.argv = argv
@@ -110,15 +113,13 @@ def serve_ready(engine: Engine) -> None:
             db = engine.databases[index]
             for s in list(db.blocked.get(key, ())):
                 wait, pending = s.blocked, s.blocked_call
-                if wait is None or pending is None or (key not in db.data and not wait.strict):
+                if wait is None or pending is None or (type(db.data.get(key)) is not wait.kind and not wait.strict):
                     continue
                 try:
                     if not s.user.unrestricted:  # it may have lost the permission while it waited
                         engine.acl.check(s, *pending)
                     reply = call(s, *pending)
                 except ReplyError as error:
-                    if error.text == WRONGTYPE and not wait.strict:
-                        continue
                     engine.count_error(error.text)
                     reply = error
                 if type(reply) is not Wait:

@@ -12,6 +12,13 @@ def kind_of(s: Session) -> str:
     return "pubsub" if s.subscribed else "normal"
 
 
+def memory(s: Session) -> int:
+    """Bytes that a client's buffers take: what it has sent and queued, and what it was not told yet."""
+    sizes = s.transport_info()
+    queued = sum(len(arg) for _, argv in s.queue or () for arg in argv)
+    return sizes.get("qbuf", 0) + sizes.get("obuf", 0) + queued + sum(map(len, s.out))
+
+
 def describe(s: Session) -> str:
     """A line of CLIENT LIST, without its end."""
     engine, sizes = s.engine, s.transport_info()
@@ -26,7 +33,7 @@ def describe(s: Session) -> str:
         "qbuf": sizes.get("qbuf", 0), "qbuf-free": sizes.get("qbuf-free", 0), "argv-mem": sizes.get("argv-mem", 0),
         "multi-mem": queue_bytes, "rbs": 0, "rbp": 0, "obl": pending, "oll": sizes.get("oll", 0),
         "omem": sizes.get("obuf", 0),
-        "tot-mem": sizes.get("qbuf", 0) + sizes.get("obuf", 0) + queue_bytes + pending,
+        "tot-mem": memory(s),
         "events": "r", "cmd": s.last_command.name if s.last_command is not None else "NULL",
         "user": s.user.name, "redir": s.tracking.redirect if s.tracking is not None else -1, "resp": s.resp,
         "lib-name": _text(s.lib_name), "lib-ver": _text(s.lib_ver),

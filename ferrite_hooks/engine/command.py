@@ -290,7 +290,8 @@ def all_commands() -> Iterator[Command]:
 
 
 def find(argv: Argv) -> Command:
-    """The command or subcommand that `argv` calls, its arity checked. Raises ReplyError as Redis words it."""
+    """The command or subcommand that `argv` calls, its arity checked (and counted as rejected if it is wrong). Raises
+    ReplyError as Redis words it."""
     found = COMMANDS.get(argv[0]) or COMMANDS.get(argv[0].lower())
     if found is None:
         raise ReplyError(unknown_command(argv))
@@ -300,6 +301,7 @@ def find(argv: Argv) -> Command:
             raise ReplyError(unknown_subcommand(found.name, argv[1]))
         found = sub
     if not found.min_words <= len(argv) <= found.max_words:
+        found.rejected += 1
         raise ReplyError(wrong_arity(found.name))
     return found
 

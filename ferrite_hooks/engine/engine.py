@@ -20,6 +20,7 @@ from ferrite_hooks.engine.expiry import Expiry
 from ferrite_hooks.engine.host import Host
 from ferrite_hooks.engine.keyspace import Database
 from ferrite_hooks.engine.latency import Latency
+from ferrite_hooks.engine.lazyfree import Lazyfree
 from ferrite_hooks.engine.memory import Meter
 from ferrite_hooks.engine.pause import resume
 from ferrite_hooks.engine.pubsub import PubSub
@@ -64,6 +65,7 @@ class Engine:
         "lap",
         "last_client_id",
         "latency",
+        "lazyfree",
         "loading",
         "memory",
         "misses",
@@ -146,6 +148,7 @@ class Engine:
         self.stats = Stats()
         self.memory = Meter()
         self.latency = Latency(self.clock)
+        self.lazyfree = Lazyfree(self.timers)
         self.acl = Acl(self)
         self.pubsub = PubSub()
         self.expiry = Expiry(self)

@@ -1,8 +1,8 @@
 """`maxmemory`: which keys go when memory is full, and who is told -OOM.
 
 Memory is measured ten times a second (memory.Meter, off the hot path); between two measurements what clients
-have sent counts as growth, and what was evicted as freed. A command that may need memory first evicts a few
-keys if there is too much; a timer goes on with the rest. Victims are chosen as Redis does: the best of
+have sent counts as growth, and what was evicted as freed. Every command first evicts a few keys if there is too
+much; a timer goes on with the rest. Victims are chosen as Redis does: the best of
 `maxmemory-samples` random keys and of the best ones seen before. Nothing of this exists while maxmemory is 0.
 """
 
@@ -86,15 +86,24 @@ class Eviction:
         now = self._engine.clock.now - self._since if self._since else 0
         return self._exceeded_ms + now, now
 
+    def grew(self, size: int) -> None:
+        """So many bytes were taken that no client has sent."""
+        self._input -= size
+
     def over(self) -> bool:
-        """Whether a command that needs memory must be refused. Evicts, a bounded number of keys, before it
-        says so; while there are more to evict the answer is no."""
+        """Asked before every command: whether it must be refused if it needs memory. Evicts, a bounded number of
+        keys, before it says so; while there are more to evict the answer is no."""
         grown = self._engine.host.input_bytes - self._input
         if self._used + grown <= self.limit:
             return False
         if grown > max(_GRAIN, self.limit >> 10):
             self._measure()
             if self._used <= self.limit:
+                return False
+        if self._engine.lazyfree.pending:  # what was deleted is about to make room
+            more = self._engine.lazyfree.work()
+            self._measure()
+            if more or self._used <= self.limit:
                 return False
         if not self._may_evict():
             return not self._kind
@@ -108,7 +117,9 @@ class Eviction:
         self._measure()
         pause = max(MEASURE_MS, (perf_counter_ns() - started) * _SHARE // 1_000_000)
         if self._used > self.limit and self._may_evict():
-            if self._evict(PER_CYCLE) and self._used > self.limit:
+            if engine.lazyfree.pending:
+                pause = 1  # perhaps nothing needs to go once that has gone
+            elif self._evict(PER_CYCLE) and self._used > self.limit:
                 pause = 1
             engine.latency.add("eviction-cycle", perf_counter_ns() - started)
             engine.settle()

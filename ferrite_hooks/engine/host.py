@@ -24,8 +24,8 @@ class Host:
     __slots__ = (
         "background_save", "build", "check_settings", "compact", "config_file", "connections_received", "fork_usec",
         "forks", "input_bytes", "journal", "last_save", "output_bytes", "persistence", "port",
-        "rejected_connections", "reload", "reload_journal", "rewrite_config", "run_id", "save", "settings_changed",
-        "shutdown", "tls_port",
+        "reads", "rejected_connections", "reload", "reload_journal", "rewrite_config", "run_id", "save",
+        "settings_changed", "shutdown", "tls_port", "writes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -34,6 +34,7 @@ class Host:
         self.config_file = ""
         self.build = build()
         self.connections_received = self.rejected_connections = self.input_bytes = self.output_bytes = 0
+        self.reads = self.writes = 0  # chunks that came from clients, and went to them
         # INFO's persistence section, as (name, value) pairs
         self.persistence: Callable[[], list[tuple[str, Any]]] = list
         self.last_save = 0  # unix seconds
@@ -41,7 +42,9 @@ class Host:
         self.background_save: Callable[[bool], str] = _refuse  # BGSAVE [SCHEDULE]: returns what to say
         self.compact: Callable[[], str] = _refuse  # BGREWRITEAOF: returns what to say
         self.forks = self.fork_usec = 0  # how many, and how long the last one took
-        self.reload: Callable[[bool], None] = _refuse  # DEBUG RELOAD: save (if True), then load what was saved
+        # DEBUG RELOAD: save (if the first is True), empty (the second), load what was saved; add it to what is there
+        # (the third)
+        self.reload: Callable[[bool, bool, bool], None] = _refuse
         self.reload_journal: Callable[[], None] = _refuse  # DEBUG LOADAOF
         # SHUTDOWN: True to save first, False not to, None as configured. Raises ReplyError when saving fails
         self.shutdown: Callable[[bool | None], None] = _refuse

@@ -122,7 +122,10 @@ class Database:
                 self._welcome(key)
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
+        displaced = self.data.get(key)
         self.data[key] = value
+        if displaced is not None and type(displaced) is not bytes:
+            self.engine.lazyfree.value(displaced)
         if expire_at:
             self.expires[key] = expire_at
             self.engine.expiry.note(self, key, expire_at)
@@ -164,6 +167,7 @@ class Database:
         old = snapshot(value) if self.observed else None
         expire_at = self.expires.get(key, 0)
         self._remove(key)
+        self.engine.lazyfree.value(value)
         self.engine.dirty += 1
         if self.observed:
             self.announce(key, event, None, old, expire_at)
@@ -185,6 +189,7 @@ class Database:
         value, expire_at = self.data[key], self.expires.get(key, 0)
         self._remove(key)
         if newkey in self.data:
+            self.engine.lazyfree.value(self.data[newkey])
             self._remove(newkey)
         self.place(newkey, value, expire_at)
         self.engine.dirty += 1
@@ -273,8 +278,10 @@ class Database:
     def _vanish(self, key: bytes, event: str) -> None:
         """Deletes a key for no command's sake, replicated as DEL."""
         engine = self.engine
-        old = snapshot(self.data[key]) if self.observed else None
+        value = self.data[key]
+        old = snapshot(value) if self.observed else None
         self._remove(key)
+        engine.lazyfree.value(value)
         engine.propagate(self, [b"DEL", key])
         if self.observed:
             engine.uncaused = True
@@ -305,12 +312,14 @@ class Database:
         count = len(self.data)
         for key in [key for key in chain(self.watched, self.blocked) if key in self.data]:
             self._touch(key)
-        self.data = {}
-        self.expires = {}
-        self.timed_hashes = set()
-        self.keys_index = None
+        containers: list[Any] = [self.data, self.expires, self.timed_hashes]
+        if self.keys_index is not None:
+            containers += self.keys_index.parts()
         if self.accessed is not None:
+            containers.append(self.accessed)
             self.accessed = {}
+        self.data, self.expires, self.timed_hashes, self.keys_index = {}, {}, set(), None
+        self.engine.lazyfree.add(count, containers)
         self.engine.dirty += count
         self.engine.capture(self, None, "flushdb", None, None, 0)
         return count

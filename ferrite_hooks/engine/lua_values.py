@@ -17,6 +17,7 @@ from ferrite_hooks.resp.reply import (
     BigNumber,
     Double,
     Encoded,
+    Members,
     NilArray,
     NoReply,
     Pairs,
@@ -109,7 +110,7 @@ def _shared(resp: int) -> dict[type, Convert]:
         str: lambda lua, value: _text(value),
         tuple: _list(resp),
         Push: _list(resp, lambda value: value.items),
-        Several: _list(resp, lambda value: value.items),
+        Several: lambda lua, value: to_lua(lua, resp, value.items[-1]),  # an attribute is not for scripts
         NoReply: lambda lua, value: False,
         ReplyError: lambda lua, value: lua.table(error_table(_text(value.text))),
     }
@@ -120,6 +121,7 @@ _TO_LUA2: dict[type, Convert] = _shared(2) | {
     float: lambda lua, value: format_double(value),
     set: _list(2),
     frozenset: _list(2),
+    Members: _list(2, lambda value: value.items),
     dict: _list(2, _flat),
     Pairs: _list(2, lambda value: value.items),
     NilArray: lambda lua, value: False,
@@ -132,6 +134,7 @@ _TO_LUA3: dict[type, Convert] = _shared(3) | {
     float: lambda lua, value: lua.table({b"double": value}),
     set: _set3,
     frozenset: _set3,
+    Members: lambda lua, value: _set3(lua, value.items),
     dict: lambda lua, value: _map3(lua, _flat(value)),
     Pairs: lambda lua, value: _map3(lua, value.items),
     NilArray: lambda lua, value: None,

@@ -131,7 +131,7 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
     if not s.user.unrestricted and not s.internal:
         s.engine.acl.check(s, command, argv)
     queues = s.queue is not None and command.name not in _NOT_QUEUED
-    if engine.over_memory is not None and ("denyoom" in flags or queues) and engine.over_memory():
+    if engine.over_memory is not None and engine.over_memory() and ("denyoom" in flags or queues):
         _reject(command, errors.OOM)
     if engine.write_error and ("write" in flags or _defines(command)) and not s.internal:
         _reject(command, errors.MISCONF % engine.write_error)

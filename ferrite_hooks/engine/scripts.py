@@ -51,6 +51,7 @@ log = logging.getLogger("ferrite_hooks.scripts")
 EVALUATED_MAX = 500  # scripts that EVAL has brought; those of SCRIPT LOAD stay until SCRIPT FLUSH
 _ALONE = 4  # thresholds that a script inside MULTI, which cannot be suspended, may take before it is ended
 _LOAD_SECONDS = 0.5  # for the body of a library
+_QUICK = 1 << 20  # bytes of an interpreter whose garbage is collected in a millisecond or two
 _LEVELS = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 _KILLED = b"ERR Script killed by user with SCRIPT KILL..."
 _TOO_LONG = b"ERR Script ended: inside MULTI it cannot be interrupted and it has taken too long"
@@ -118,6 +119,7 @@ class Scripts:
         self.cache: dict[bytes, Script] = {}  # by sha; the least recently used first
         self.by_source: dict[bytes, Script] = {}
         self.evaluated = 0
+        self.all_commands = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self._deadline = 0.0
         self.lua = Lua(self._host(), libraries)
 
@@ -128,6 +130,12 @@ class Scripts:
             "script_resp": self._script_resp, "register": self._register,
             "REDIS_VERSION": REDIS_VERSION.encode(), "REDIS_VERSION_NUM": _MAJOR << 16 | _MINOR << 8 | _PATCH,
         }  # fmt: skip
+
+    def used(self) -> int:
+        """Bytes that scripts take, without the garbage while it is quick to collect."""
+        if self.running is None and self.lua.used() < _QUICK:
+            self.lua.collect()
+        return self.lua.used()
 
     # -- the cache -------------------------------------------------------------------------------------------
 
@@ -333,7 +341,7 @@ class Scripts:
             command.rejected += 1
             raise ReplyError("ERR Wrong number of args calling Redis command from script")
         flags = command.flags
-        if "noscript" in flags:
+        if "noscript" in flags and not (self.all_commands and command.group in ("server", "connection")):
             _reject(command, "ERR This Redis command is not allowed from script")
         if not s.user.unrestricted:
             self._authorize(s, command, argv)

@@ -12,12 +12,35 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.config import KEYS, REDIS_NAMES
-from ferrite_hooks.config_keys import Key, Value
+from ferrite_hooks.config_keys import Key, Value, parse_size
 from ferrite_hooks.engine.latency import OFF
 from ferrite_hooks.engine.pubsub import notify_flags, notify_text
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
+
+
+_LEAST_FOR_CLIENTS = 128 << 10  # with less nobody could say that it was a mistake
+
+
+def clients_limit_error(text: str) -> str:
+    """What is wrong with a value of maxmemory-clients, "" = nothing."""
+    try:
+        if not text.endswith("%"):
+            parse_size(text)
+        elif int(text[:-1]) > 100:
+            return "percentage argument must be less or equal to 100"
+    except ValueError:
+        return "argument must be a memory or percent value"
+    return ""
+
+
+def _percentiles_error(text: str) -> str:
+    try:
+        inside = all(0 <= float(word) <= 100 for word in text.split())
+    except ValueError:
+        return "Invalid latency-tracking-info-percentiles parameters"
+    return "" if inside else "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
 
 
 def _row(name: str, default: Value, help: str, **facts: Any) -> Key:
@@ -28,11 +51,11 @@ _REDIS_ONLY = (
     _row("list-compress-depth", 0, "Accepted; lists are not compressed", low=0),
     _row("set-max-listpack-entries", 128, "Larger sets are hashtable", low=0),
     _row("set-max-listpack-value", 64, "Sets with longer members are hashtable", low=0),
-    _row("lazyfree-lazy-user-del", False, "Accepted; freeing is the same either way"),
-    _row("lazyfree-lazy-user-flush", False, "Accepted; freeing is the same either way"),
-    _row("lazyfree-lazy-server-del", False, "Accepted; freeing is the same either way"),
-    _row("lazyfree-lazy-expire", False, "Accepted; freeing is the same either way"),
-    _row("lazyfree-lazy-eviction", False, "Accepted; freeing is the same either way"),
+    _row("lazyfree-lazy-user-del", False, "Accepted; large values are always freed bit by bit"),
+    _row("lazyfree-lazy-user-flush", False, "Accepted; large values are always freed bit by bit"),
+    _row("lazyfree-lazy-server-del", False, "Accepted; large values are always freed bit by bit"),
+    _row("lazyfree-lazy-expire", False, "Accepted; large values are always freed bit by bit"),
+    _row("lazyfree-lazy-eviction", False, "Accepted; large values are always freed bit by bit"),
     _row("activedefrag", False, "Accepted; Python's allocator does not defragment"),
     _row("active-expire-effort", 1, "Accepted; expiry follows a heap and needs no effort", low=1, high=10),
     _row("hz", 10, "Accepted; timers are exact", low=1, high=500),
@@ -41,10 +64,12 @@ _REDIS_ONLY = (
     _row("acl-pubsub-default", "resetchannels", "Channels of new users", choices=("allchannels", "resetchannels")),
     _row("tracking-table-max-keys", 1_000_000, "Most keys that client-side caching remembers", low=0),
     _row("latency-tracking", True, "Whether INFO latencystats is kept"),
-    _row("latency-tracking-info-percentiles", "50 99 99.9", "Percentiles of INFO latencystats"),
+    _row("latency-tracking-info-percentiles", "50 99 99.9", "Percentiles of INFO latencystats",
+         check=_percentiles_error),
     _row("lfu-log-factor", 10, "How slowly the access counter grows", low=0),
     _row("lfu-decay-time", 1, "Minutes after which the access counter is halved", low=0),
-    _row("maxmemory-clients", "0", "Accepted; output limits bound each client"),
+    _row("maxmemory-clients", "0", "Bytes that the buffers of all clients may take, or N% of maxmemory, 0 = any; once a"
+         " second the largest are disconnected", check=clients_limit_error),
     _row("close-on-replica-write", True, "Accepted; there are no replicas"),
     _row("replica-serve-stale-data", True, "Accepted; there are no replicas"),
     _row("replica-read-only", True, "Accepted; there are no replicas"),
@@ -140,6 +165,23 @@ def _memory(engine: Engine, value: object) -> None:
     engine.eviction.configure()
 
 
+def _clients_limit(engine: Engine, value: str) -> None:
+    if not value.endswith("%"):
+        engine.settings["maxmemory-clients"] = str(parse_size(value))
+
+
+def clients_limit(engine: Engine) -> int:
+    """Bytes that the buffers of all clients may take, 0 = any number."""
+    value: str = engine.settings["maxmemory-clients"]
+    limit = engine.settings["maxmemory"] * int(value[:-1]) // 100 if value.endswith("%") else int(value)
+    return max(limit, _LEAST_FOR_CLIENTS) if limit else 0
+
+
+def _percentiles(engine: Engine, value: str) -> None:
+    shown = [f"{float(word):.6f}".rstrip("0").rstrip(".") for word in value.split()]
+    engine.settings["latency-tracking-info-percentiles"] = " ".join(shown)
+
+
 def _replicas(engine: Engine, _: int) -> None:
     engine.wants_replicas = bool(engine.settings["min-replicas-to-write"] and engine.settings["min-replicas-max-lag"])
     engine.refresh()
@@ -149,7 +191,9 @@ def _replicas(engine: Engine, _: int) -> None:
 APPLY: dict[str, Callable[[Engine, Any], None]] = {
     "requirepass": _password,
     "latency-monitor-threshold": _latency,
+    "latency-tracking-info-percentiles": _percentiles,
     "maxmemory": _memory,
+    "maxmemory-clients": _clients_limit,
     "maxmemory-policy": _memory,
     "slowlog-log-slower-than": _slowlog,
     "notify-keyspace-events": _notify,

@@ -8,10 +8,11 @@ from ferrite_hooks.engine.command import all_commands
 
 
 class Stats:
-    __slots__ = ("_samples", "expired_fields")
+    __slots__ = ("_samples", "evicted_clients", "expired_fields")
 
     def __init__(self) -> None:
         self.expired_fields = 0  # of hashes
+        self.evicted_clients = 0
         self._samples: deque[tuple[int, int, int, int]] = deque(maxlen=16)
 
     def sample(self, now: int, input_bytes: int, output_bytes: int) -> None:

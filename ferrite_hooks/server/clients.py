@@ -10,11 +10,14 @@ import ipaddress
 import logging
 import socket
 from contextlib import suppress
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.engine.blocking import unblock
+from ferrite_hooks.engine.client_info import memory
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.session import Session
+from ferrite_hooks.engine.settings import clients_limit
 from ferrite_hooks.resp.parser import Parser
 
 if TYPE_CHECKING:
@@ -118,7 +121,8 @@ class Clients:
         return self.engine.clock.now - since > seconds * 1000
 
     def sweep(self) -> None:
-        """Once a second: closes idle clients and those that stay over their output limit."""
+        """Once a second: closes idle clients, those that stay over their output limit, and the largest when all
+        together are too large."""
         idle_ms = self.engine.settings["timeout"] * 1000
         oldest = self.engine.clock.now - idle_ms
         for connection in list(self.connections.values()):
@@ -127,6 +131,21 @@ class Clients:
                 self.drop(connection, "output buffer limit")
             elif idle_ms and s.last_at < oldest and not (s.blocked or s.subscribed or s in self.engine.monitors):
                 self.drop(connection, "idle timeout")
+        limit = clients_limit(self.engine)
+        if limit:
+            self._evict(limit)
+
+    def _evict(self, limit: int) -> None:
+        """Redis's maxmemory-clients."""
+        sizes = [(memory(c.session), c) for c in self.connections.values() if not c.closed]
+        total = sum(size for size, _ in sizes)
+        for size, connection in sorted(sizes, key=itemgetter(0), reverse=True):
+            if total < limit:
+                break
+            if not connection.session.no_evict:
+                total -= size
+                self.engine.stats.evicted_clients += 1
+                self.drop(connection, "maxmemory-clients")
 
 
 def _keep_alive(sock: socket.socket, seconds: int) -> None:

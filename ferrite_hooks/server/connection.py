@@ -57,6 +57,7 @@ class Connection:
         s.last_at = self.tick.began()
         self.reading = len(data)
         s.engine.host.input_bytes += self.reading
+        s.engine.host.reads += 1
         if not parser.authenticated:
             parser.authenticated = s.authenticated
         commands = parser.feed(data)

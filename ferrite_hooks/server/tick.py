@@ -235,6 +235,7 @@ class Tick:
     def _send(self, connection: Connection, data: bytes) -> None:
         if data and not connection.closed:
             self.engine.host.output_bytes += len(data)
+            self.engine.host.writes += 1
             connection.transport.write(data)
         if connection.full or connection.session.close_after_reply:
             self._after_write(connection)
@@ -244,6 +245,7 @@ class Tick:
         if out and not connection.closed:
             data = b"".join(out) if len(out) != 1 else out[0]
             self.engine.host.output_bytes += len(data)
+            self.engine.host.writes += 1
             connection.transport.write(data)
         out.clear()
         if connection.full or connection.session.close_after_reply:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from random import random, sample
+from typing import Any
 
 from ferrite_hooks.values.field_times import FieldTimes
 from ferrite_hooks.values.index import Index
@@ -36,6 +37,11 @@ class Hash(dict[bytes, bytes]):
         if self.times is not None:
             twin.times = self.times.copy()
         return twin
+
+    def parts(self) -> list[Any]:
+        """Every container that grows with the fields, for whoever empties them bit by bit."""
+        index = self.index.parts() if self.index is not None else []
+        return [self, *index, *(self.times.parts() if self.times is not None else ())]
 
 
 class List(deque[bytes]):
@@ -115,6 +121,10 @@ class Set(set[bytes]):
         twin = Set(self)
         twin.big = self.big
         return twin
+
+    def parts(self) -> list[Any]:
+        """Every container that grows with the members, for whoever empties them bit by bit."""
+        return [self, *(self.index.parts() if self.index is not None else ())]
 
 
 def index_of(value: Hash | Set) -> Index:

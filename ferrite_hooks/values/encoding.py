@@ -32,7 +32,10 @@ def encoding(value: Any, settings: Settings) -> bytes:
     if kind is Raw:
         return b"raw"
     if kind is bytes:
-        return b"int" if _is_integer(value) else b"embstr" if len(value) <= 44 else b"raw"
+        if _is_integer(value):
+            return b"int"
+        # Redis makes counting sketches in place
+        return b"embstr" if len(value) <= 44 and not value.startswith(b"HYLL") else b"raw"
     if kind is Hash:
         return b"hashtable" if value.big else b"listpack" if value.times is None else b"listpackex"
     if kind is Set:

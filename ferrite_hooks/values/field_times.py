@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 LATEST = (1 << 48) - 1 >> 2  # unix ms; Redis takes nothing later
 
@@ -54,6 +55,10 @@ class FieldTimes:
             found.append(self._heap[0][1])
             del self.when[found[-1]]
         return found
+
+    def parts(self) -> list[Any]:
+        """Every container that grows with the fields, for whoever empties them bit by bit."""
+        return [self.when, self._heap]
 
     def copy(self) -> FieldTimes:
         return FieldTimes(self.when.items())

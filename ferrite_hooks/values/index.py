@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from random import random
+from typing import Any
 
 _BITS = 48  # of the hash that place a member; cursors stay below 2**48
 _MASK = (1 << _BITS) - 1
@@ -31,6 +32,10 @@ class Index:
         self._shift = self._size = 0
         self._pool: list[bytes] | None = None
         self._gone: set[bytes] = set()  # in the pool, but no longer members
+
+    def parts(self) -> list[Any]:
+        """Every container of its own, for whoever empties them bit by bit when the members go."""
+        return [self._buckets, self._gone, *([self._pool] if self._pool is not None else ())]
 
     def _spread(self, members: Collection[bytes]) -> None:
         bits = max(0, min(_BITS, (len(members) // _PER_BUCKET).bit_length()))

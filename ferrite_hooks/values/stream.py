@@ -17,6 +17,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 from sortedcontainers import SortedDict
 
@@ -124,6 +125,13 @@ class Node:
         # listpack header and end, the field count, the fields, the terminator
         self.size = 7 + _packed_int(len(self.names)) + sum(map(_packed, self.names)) + 2
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def parts(self) -> list[Any]:
+        """Its containers, for whoever empties them bit by bit."""
+        return [self.ids, self.entries]
+
     def full(self, adding: int, max_entries: int, max_bytes: int) -> bool:
         """Whether `adding` more bytes of fields and values belong into a new node."""
         live = len(self.ids)
@@ -177,6 +185,10 @@ class Consumer:
         self.active_time = active_time  # unix ms of the last time it got an entry, -1 = never
         self.pending: SortedDict[int, Pending] = SortedDict()
 
+    def parts(self) -> list[Any]:
+        """Its containers, for whoever empties them bit by bit."""
+        return [self.pending, self.pending._list._lists]
+
 
 class Group:
     __slots__ = ("consumers", "entries_read", "last_id", "pending")
@@ -217,6 +229,10 @@ class Group:
         for id in consumer.pending:
             del self.pending[id]
         return len(consumer.pending)
+
+    def parts(self) -> list[Any]:
+        """Its containers, for whoever empties them bit by bit."""
+        return [self.consumers, self.pending, self.pending._list._lists]
 
     def copy(self) -> Group:
         group = Group(self.last_id, self.entries_read)
@@ -425,6 +441,10 @@ class Stream:
         return UNKNOWN
 
     # The whole
+
+    def parts(self) -> list[Any]:
+        """Its containers, for whoever empties them bit by bit."""
+        return [self.nodes, self.groups]
 
     def copy(self) -> Stream:
         """A stream that shares nothing mutable with this one."""

@@ -65,6 +65,11 @@ class ZSet:
         twin.big = self.big
         return twin
 
+    def parts(self) -> list[Any]:
+        """Every container that grows with the members, for whoever empties them bit by bit."""
+        order = [self._order._lists] if self._order is not None else []
+        return [self.scores, self._moved, *order, *(self.index.parts() if self.index is not None else ())]
+
     # -- one member
 
     def score(self, member: bytes) -> float | None:

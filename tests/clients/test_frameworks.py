@@ -1,10 +1,11 @@
-"""What people run on Redis, run on this server: RQ, Celery, Django's cache, rate limits with `limits`.
+"""What people run on Redis, run on this server: RQ, Celery, Django's cache, Flask-Limiter, what Sidekiq does.
 
 Workers are processes of their own, as in production; each test ends them by their pid.
 """
 
 from __future__ import annotations
 
+import json
 import operator
 import subprocess
 import sys
@@ -179,3 +180,98 @@ def test_rate_limits(server: ServerProcess, strategy: str) -> None:
     assert window.remaining == 0 and time.time() < window.reset_time <= time.time() + 7200
     limiter.clear(rate, "user", "1")
     assert limiter.test(rate, "user", "1") is True
+
+
+# --- Flask-Limiter ------------------------------------------------------------------------------------------
+
+FLASK = """
+import sys
+
+from flask import Flask
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+
+app = Flask("site")
+limiter = Limiter(get_remote_address, app=app, storage_uri=sys.argv[1], strategy=sys.argv[2], headers_enabled=True)
+
+@app.route("/")
+@limiter.limit("3 per hour")
+def index():
+    return "fine"
+
+@app.route("/shared")
+@limiter.shared_limit("1 per hour", scope="all of them")
+def shared():
+    return "fine"
+
+def ask(path, address):
+    return app.test_client().get(path, environ_base={"REMOTE_ADDR": address})
+
+assert [ask("/", "192.0.2.1").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+assert ask("/", "192.0.2.2").headers["X-RateLimit-Remaining"] == "2"
+refused = ask("/", "192.0.2.1")
+assert refused.headers["X-RateLimit-Remaining"] == "0" and 0 < int(refused.headers["Retry-After"]) <= 7200
+assert [ask("/shared", "192.0.2.1").status_code for _ in range(2)] == [200, 429]
+limiter.reset()
+assert ask("/", "192.0.2.1").status_code == 200
+print("done")
+"""
+
+
+@pytest.mark.parametrize("strategy", ["fixed-window", "moving-window", "sliding-window-counter"])
+def test_flask_limiter(server: ServerProcess, strategy: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FLASK, f"redis://127.0.0.1:{server.port}/4", strategy],
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.stdout == "done\n", done.stderr
+    with server.client(db=4) as client:
+        assert 0 < client.ttl(client.keys("*")[0]) <= 7200
+
+
+# --- Sidekiq (its commands and what its script does; Ruby itself is not needed) ------------------------------
+
+DUE = """
+local due = redis.call("zrange", KEYS[1], "-inf", ARGV[1], "byscore", "limit", 0, 1)[1]
+if due then
+  redis.call("zrem", KEYS[1], due)
+end
+return due
+"""
+
+
+def test_what_sidekiq_does(server: ServerProcess) -> None:
+    """Pushing in bulk, fetching with BRPOP, scheduling through a script, counting and heartbeats in MULTI."""
+    now = time.time()
+    jobs = [json.dumps({"class": "Mailer", "jid": f"{n:024x}", "args": [n], "enqueued_at": now}) for n in range(6)]
+    with server.client(decode_responses=True) as client, server.client(decode_responses=True) as worker:
+        with client.pipeline(transaction=True) as push:
+            push.sadd("queues", "default", "low")
+            push.lpush("queue:default", *jobs[:3])
+            push.zadd("schedule", {jobs[3]: now - 1, jobs[4]: now - 2, jobs[5]: now + 3600})
+            assert push.execute() == [2, 3, 3]
+        due = client.register_script(DUE)
+        while job := due(keys=["schedule"], args=[now]):
+            client.lpush("queue:low", job)
+        assert client.zrange("schedule", 0, -1) == [jobs[5]]
+        fetched = []
+        for _ in range(5):
+            _, job = worker.brpop(["queue:default", "queue:low"], 2)
+            fetched.append(job)
+            day = time.strftime("%Y-%m-%d", time.gmtime())
+            with worker.pipeline(transaction=True) as beat:
+                beat.incrby("stat:processed", 1)
+                beat.incrby(f"stat:processed:{day}", 1)
+                beat.expire(f"stat:processed:{day}", 5 * 365 * 86_400, nx=True)
+                beat.sadd("processes", "host:1:abc")
+                beat.hset("host:1:abc", mapping={"busy": 1, "beat": time.time(), "quiet": "false"})
+                beat.expire("host:1:abc", 60)
+                beat.rpop("host:1:abc-signals")
+                assert beat.execute()[-1] is None
+        assert fetched == [*jobs[:3], jobs[4], jobs[3]]
+        assert worker.brpop("queue:default", 0.05) is None
+        assert client.get("stat:processed") == "5" and list(client.sscan_iter("processes")) == ["host:1:abc"]
+        client.zadd("retry", {jobs[0]: now + 30})
+        assert [score for _, score in client.zscan_iter("retry", "*" + "0" * 24 + "*")] == [now + 30]
+        assert client.zremrangebyscore("retry", now + 30, now + 30) == 1
+        assert client.set("leader", "a", nx=True, px=20_000) and not client.set("leader", "b", nx=True, px=20_000)

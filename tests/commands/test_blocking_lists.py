@@ -121,6 +121,7 @@ def test_another_type_meanwhile(crowd: Crowd, push: tuple[Word, ...]) -> None:
     crowd.wait("c", "BLMPOP", 0, 2, "l", "k", "LEFT")
     crowd.do(*push)
     crowd.answer()
+    crowd.do("DEL", "l")  # else 7.2 runs into it when it looks at `k`, which 7.0 does not
     crowd.do("RPUSH", "k", "1")
     crowd.answer("a")
     crowd.do("RPUSH", "k", "2")

@@ -95,7 +95,7 @@ def test_stringmatch(client: Client) -> None:
 
 def test_help_names_every_subcommand(client: Client) -> None:
     lines = [line.text for line in client("DEBUG", "HELP")]
-    assert b"RELOAD [NOSAVE]" in lines and b"HELP" in lines
+    assert b"RELOAD [NOSAVE] [NOFLUSH] [MERGE]" in lines and b"HELP" in lines
 
 
 @pytest.mark.parametrize("ip, setting, may", [
@@ -113,4 +113,5 @@ def test_only_those_who_are_allowed(client: Client, harness: Harness, ip: str, s
 
 def test_without_a_disk_there_is_nothing_to_reload(client: Client, tmp_path: Path) -> None:
     assert isinstance(client("DEBUG", "RELOAD"), ReplyError)
-    assert client("DEBUG", "RELOAD", "BOGUS").text == "ERR DEBUG RELOAD only supports the NOSAVE option."
+    said = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."
+    assert client("DEBUG", "RELOAD", "BOGUS").text == said

@@ -22,9 +22,9 @@ COMMANDS = st.one_of(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=st.lists(COMMANDS, min_size=5, max_size=30))
-def test_random_histories(redis_port: int, history: list[tuple[str, ...]]) -> None:
-    play(redis_port, [*history, ("PERSIST", "a"), ("PERSIST", "b")])
+@given(history=st.lists(COMMANDS, min_size=5, max_size=30), resp=st.sampled_from([2, 3]))
+def test_random_histories(redis_port: int, history: list[tuple[str, ...]], resp: int) -> None:
+    play(redis_port, [*history, ("PERSIST", "a"), ("PERSIST", "b")], resp)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import Client, Harness
+from histories import play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import Oracle, Pair
+from oracle import Oracle, Pair, Word
 
 
 @pytest.fixture(params=[2, 3])
@@ -262,3 +263,41 @@ def test_a_search_measures_only_what_is_near(client: Client, monkeypatch: pytest
     monkeypatch.setattr(geo, "distance_within", counting)
     assert b"here" in client("GEOSEARCH", "g", "FROMLONLAT", 15, 37, "BYRADIUS", 50, "km")
     assert measured < 20
+
+
+KEY = st.sampled_from(["g", "h", "string"])
+PLACE = st.sampled_from(["a", "b", "c", "d", "e"])
+LONGITUDE = st.sampled_from([-180, -1.5, 0, 0.001, 13.361389, 13.4, 180, 181])
+LATITUDE = st.sampled_from([-85.05112878, 0, 0.001, 38.1, 38.115556, 85.05112878, 86])
+SHAPE = st.sampled_from(["BYRADIUS 200 km", "BYRADIUS 0 m", "BYBOX 400 500 km", "BYBOX 1 1 mi", "BYRADIUS -1 m"])
+CENTRE = st.one_of(PLACE.map(lambda place: f"FROMMEMBER {place}"), st.just("FROMLONLAT 13.4 38.1"))
+ORDER = st.sampled_from(["ASC", "DESC", "ASC COUNT 2", "COUNT 1 DESC", "COUNT 0"])
+SHOWN = st.sampled_from(["", "WITHCOORD", "WITHDIST WITHHASH", "WITHCOORD WITHDIST WITHHASH"])
+
+
+def line(*parts: st.SearchStrategy[object] | str) -> st.SearchStrategy[tuple[Word, ...]]:
+    drawn = [st.just(part) if isinstance(part, str) else part for part in parts]
+    return st.tuples(*drawn).map(lambda found: tuple(" ".join(map(str, found)).split()))
+
+
+GEO = st.one_of(
+    line("GEOADD", KEY, st.sampled_from(["", "NX", "XX", "CH", "XX CH", "NX XX"]), LONGITUDE, LATITUDE, PLACE),
+    line("GEOADD", KEY, LONGITUDE, LATITUDE, PLACE, LONGITUDE, LATITUDE, PLACE),
+    line("GEOADD", KEY, LONGITUDE, LATITUDE, PLACE),
+    line("GEOPOS", KEY, PLACE, PLACE),
+    line("GEOHASH", KEY, PLACE, PLACE),
+    line("GEODIST", KEY, PLACE, PLACE, st.sampled_from(["", "km", "ft", "yd"])),
+    line("GEOSEARCH", KEY, CENTRE, SHAPE, ORDER, SHOWN),
+    line("GEOSEARCHSTORE", KEY, KEY, CENTRE, SHAPE, ORDER, st.sampled_from(["", "STOREDIST"])),
+    line("GEORADIUS", KEY, "13.4 38.1 200 km", ORDER, st.sampled_from(["STORE h", "STOREDIST g", "WITHDIST"])),
+    line("GEORADIUSBYMEMBER", KEY, PLACE, "200 km", ORDER, SHOWN),
+    line("ZREM", KEY, PLACE),
+    line("DEL", KEY),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(history=st.lists(GEO, min_size=5, max_size=25), resp=st.sampled_from([2, 3]))
+def test_random_histories(redis_port: int, history: list[tuple[Word, ...]], resp: int) -> None:
+    start: list[tuple[Word, ...]] = [("SET", "string", "v"), tuple(SICILY.split())]
+    play(redis_port, [*start, *history, ("ZRANGE", "g", 0, -1), ("ZCARD", "h")], resp)

@@ -354,3 +354,14 @@ def timed_contents(harness: Harness) -> dict[bytes, Any]:
         key: (dict(value), dict(value.times.when) if value.times else {})
         for key, value in harness.engine.databases[0].data.items()
     }
+
+
+def test_fields_without_a_time_to_live_show_no_old_one_whatever_the_others_have(
+    harness: Harness, client: Client
+) -> None:
+    client("HSET", "h", "a", 1, "b", 2)
+    harness.capture_all()
+    for field in "ab":  # for the second one the hash has a time to live already, that of the other
+        client("HPEXPIRE", "h", 1000, "FIELDS", 1, field)
+        (change,) = harness.engine.drain()[1]
+        assert change.old is None and change.new[1][0] == field.encode()

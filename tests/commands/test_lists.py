@@ -223,3 +223,17 @@ def test_encoding_grows_at_the_limit_and_shrinks_at_half(harness: Harness, clien
     assert now() == b"listpack"
     client("RPUSH", "l", "x" * 40)
     assert now() == b"quicklist"
+
+
+def test_moving_an_element_is_one_change(harness: Harness, oracle: Oracle) -> None:
+    def changes() -> int:
+        text = oracle("INFO", "persistence").split(b"rdb_changes_since_last_save:")[1]
+        return int(text.split(b"\r\n")[0])
+
+    both = Pair(oracle, harness)
+    both.check("RPUSH", "src", "a", "b")
+    for words in (("LMOVE", "src", "dst", "LEFT", "RIGHT"), ("RPOPLPUSH", "src", "dst"), ("BLMOVE", "dst", "dst",
+                  "LEFT", "LEFT", 0)):  # fmt: skip
+        theirs, ours = changes(), harness.engine.dirty
+        both.check(*words)
+        assert harness.engine.dirty - ours == changes() - theirs == 1

@@ -563,3 +563,56 @@ def test_a_script_that_only_reads_runs_while_writes_are_paused(harness: Harness,
     assert other.sent() == b":2\r\n"
     client("CLIENT", "PAUSE", 1000, "ALL")
     assert client("EVAL", reading, 0) is NO_REPLY
+
+
+def test_very_many_arguments(both: Pair) -> None:
+    """Lua's stack has 8,000 places for them; two fewer than in Redis are left beside what lupa needs."""
+    many = "local a = {} for i = 1, %d do a[i] = i end return redis.call('rpush', KEYS[1], unpack(a))"
+    both.check("EVAL", many % 7995, 1, "l")
+    both.check("LRANGE", "l", -2, -1)
+    both.check("EVAL", many % 8000, 1, "l")
+    assert both.ours("EVAL", many % 7999, 1, "l").text.startswith("ERR user_script:1: too many arguments to 'call'")
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+@pytest.mark.parametrize("script_resp", [2, 3])
+@pytest.mark.parametrize("kind", ["string", "integer", "double", "null", "array", "set", "map", "attrib", "true",
+                                  "false", "verbatim", "bignum"])  # fmt: skip
+def test_debug_shows_scripts_every_type(
+    oracle: Oracle, harness: Harness, resp: int, script_resp: int, kind: str
+) -> None:
+    harness.engine.settings["enable-debug-command"] = "yes"
+    both = Pair(oracle, harness, resp)
+    script = f"redis.setresp({script_resp}) return redis.call('debug', 'protocol', '{kind}')"
+    assert b"not allowed from script" in both.check("EVAL", script, 0)
+    both.check("DEBUG", "SET-DISABLE-DENY-SCRIPTS", 1)
+    try:
+        both.check("EVAL", script, 0)
+    finally:
+        both.check("DEBUG", "SET-DISABLE-DENY-SCRIPTS", 0)
+    both.check("EVAL", script, 0)
+
+
+def test_what_would_confuse_a_running_script_stays_closed_to_scripts(harness: Harness, client: Client) -> None:
+    harness.engine.settings["enable-debug-command"] = "yes"
+    client("DEBUG", "SET-DISABLE-DENY-SCRIPTS", 1)
+    for words in ("'eval', 'return 1', 0", "'multi'", "'subscribe', 'c'", "'script', 'flush'", "'function', 'list'"):
+        assert "not allowed from script" in client("EVAL", f"return redis.call({words})", 0).text
+
+
+def test_time_stands_still_in_scripts_and_transactions(harness: Harness, client: Client) -> None:
+    now = harness.clock.now
+    expected = [b"%d" % (now // 1000), b"%d" % (now % 1000 * 1000)]
+    assert client("EVAL", "return redis.call('time')", 0) is not None
+    twice = client.raw("EVAL", "local a = redis.call('time') return {a, redis.call('time')}", 0).split(b"*2\r\n")
+    assert twice[2] == twice[3] == b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in expected)
+    client("MULTI")
+    client("TIME")
+    assert client("EXEC") == [expected]
+
+
+def test_info_does_not_count_what_scripts_have_left_behind(harness: Harness, client: Client) -> None:
+    client("EVAL", "return 1", 0)
+    before = scripts(harness.engine).used()
+    client("EVAL", "local t = {} for i = 1, 3000 do t[i] = {i} end return 1", 0)
+    assert scripts(harness.engine).used() < before + 5000

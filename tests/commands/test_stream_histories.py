@@ -88,14 +88,15 @@ def state(ask: Any, key: str) -> list[Any]:
 
 @pytest.mark.oracle
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(HISTORY)
-def test_random_histories_end_as_on_redis(oracle: Oracle, history: list[list[Word]]) -> None:
+@given(HISTORY, st.sampled_from([2, 3]))
+def test_random_histories_end_as_on_redis(oracle: Oracle, history: list[list[Word]], resp: int) -> None:
+    oracle("HELLO", 2)
     oracle("FLUSHALL")
     oracle("CONFIG", "SET", "stream-node-max-entries", 3)
     harness = Harness()
     harness.engine.settings["stream-node-max-entries"] = 3
     harness.clock.now = int(time.time() * 1000)
-    pair = Pair(oracle, harness)
+    pair = Pair(oracle, harness, resp)
     try:
         for command in history:
             if is_newer(pair, command):
@@ -105,6 +106,8 @@ def test_random_histories_end_as_on_redis(oracle: Oracle, history: list[list[Wor
     finally:
         pair.close()
         oracle("CONFIG", "SET", "stream-node-max-entries", 100)
+        oracle("HELLO", 2)
+        harness.client.session.set_protocol(2)
     for key in "st":
         theirs = state(lambda *command: plain(oracle(*command)), key)
         assert state(lambda *command: plain(harness.client.raw(*command)), key) == theirs

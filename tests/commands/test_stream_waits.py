@@ -41,6 +41,23 @@ def test_xread_times_out_and_outlives_wrong_types(harness: Harness, client: Clie
     assert reader.sent() == b"*-1\r\n"
 
 
+def test_the_right_type_at_one_key_shows_the_wrong_one_at_another(harness: Harness, client: Client) -> None:
+    """As Redis 7.2, which runs the whole command again (7.0 looked at the one key)."""
+    waits = [("XREAD", "BLOCK", 0, "STREAMS", "a", "b", "$", "$"), ("BLPOP", "a", "l", 0), ("BZPOPMIN", "a", "z", 0)]
+    readers = []
+    for words in waits:
+        readers.append(harness.connect())
+        readers[-1](*words)
+    client("SET", "a", "v")
+    assert all(reader.session.blocked for reader in readers)
+    client("XADD", "b", "1-1", "f", "v")
+    client("RPUSH", "l", "x")
+    client("ZADD", "z", 1, "x")
+    for reader in readers:
+        assert reader.sent().startswith(b"-WRONGTYPE") and not reader.session.blocked
+    assert client("LLEN", "l") == client("ZCARD", "z") == 1
+
+
 def test_every_reader_gets_the_entry_but_one_consumer_of_a_group(harness: Harness, client: Client) -> None:
     readers = [harness.connect(), harness.connect()]
     consumers = [harness.connect(), harness.connect()]

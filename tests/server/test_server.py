@@ -231,3 +231,14 @@ def test_http_requests_get_no_further_than_their_head(server: ServerProcess, hea
     with server.client() as client:
         assert client.get("k") is None
     assert "it speaks HTTP" in server.log()
+
+
+def test_info_counts_reads_and_writes(server: ServerProcess) -> None:
+    with server.client() as client:
+        client.config_resetstat()
+        before = client.info("stats")
+        for _ in range(3):
+            client.ping()
+        after = client.info("stats")
+        assert after["total_reads_processed"] - before["total_reads_processed"] == 4
+        assert after["total_writes_processed"] - before["total_writes_processed"] == 4
