@@ -112,7 +112,7 @@ def _js_order(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def _string(text: str) -> bytes:
