@@ -166,10 +166,7 @@ class Node:
         names = self.names
         if count != len(names):
             return False
-        for at in range(count):  # without a slice of `fields`: XADD's commonest case
-            if fields[2 * at] != names[at]:
-                return False
-        return True
+        return all(fields[2 * at] == names[at] for at in range(count))  # no slice: XADD's commonest case
 
     def copy(self) -> Node:
         node = Node.__new__(Node)
