@@ -1,11 +1,11 @@
 """`maxmemory`: which keys go when memory is full, and who is told -OOM.
 
-Memory is measured (memory.Meter) as often as one percent of the time allows, every millisecond or two while it is
-small; between two measurements what clients have sent counts as growth, and what was evicted as freed. Every command
-first evicts some keys if there is too much, for a time that `maxmemory-eviction-tenacity` sets; a timer goes on with
-the rest. Victims are chosen as Redis does: the best of `maxmemory-samples` random keys and of the best ones seen
-before. Clients that are too large by `maxmemory-clients` go before any key. Nothing of this exists while maxmemory
-is 0.
+Memory is measured (memory.Meter) as often as a few percent of the time allow, every millisecond or two while it is
+small. Between two measurements what clients have sent counts as growth, and some more for every change, and what was
+evicted as freed. Every command first evicts some keys if there is too much, for a time that
+`maxmemory-eviction-tenacity` sets; a timer goes on with the rest. Victims are chosen as Redis does: the best of
+`maxmemory-samples` random keys and of the best ones seen before. Clients that are too large by `maxmemory-clients`
+go before any key. Nothing of this exists while maxmemory is 0.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ log = logging.getLogger("ferrite_hooks.engine")
 
 BATCH = 16  # keys that are evicted between looks at the clock
 MEASURE_MS = 100  # where nobody sends commands
-_SHARE = 100  # measuring takes at most one part in so many of the time
+_SHARE = 100  # measuring takes at most one part in so many of the time, and four near the limit
+_NEAR = 1 << 20
 _GRAIN = 1 << 16  # bytes of growth that are worth one in any case: this many, or a thousandth of the limit
+_CHANGE = 200  # bytes beside what was sent, for a new key's objects and places
 _POOL = 16  # candidates that are remembered
 
 Candidate = tuple["Database", bytes]
@@ -39,8 +41,8 @@ class Eviction:
     """Of one engine. `engine.over_memory` is `over` while there is a limit."""
 
     __slots__ = (
-        "_candidates", "_dirty", "_due", "_engine", "_exceeded_ms", "_input", "_kind", "_samples", "_since", "_timer",
-        "_turn", "_used", "_volatile", "asked_idle", "evicted", "limit",
+        "_candidates", "_dirty", "_due", "_engine", "_exceeded_ms", "_input", "_kind", "_samples", "_since", "_stale",
+        "_timer", "_turn", "_used", "_volatile", "asked_idle", "evicted", "limit",
     )  # fmt: skip
 
     def __init__(self, engine: Engine) -> None:
@@ -52,6 +54,7 @@ class Eviction:
         self._volatile = False  # only keys with a time to live
         self._used = 0  # as measured, less what was evicted since
         self._input = self._dirty = 0  # what clients had sent, and changed, when it was measured
+        self._stale = False  # something was evicted since
         self._due = 0  # perf_counter_ns() from which on it may be measured again
         self._since = self._exceeded_ms = 0
         self._timer: Timer | None = None
@@ -96,7 +99,7 @@ class Eviction:
         """Asked before every command: whether it must be refused if it needs memory. Evicts, for a bounded time,
         before it says so; while there are more to evict the answer is no."""
         engine = self._engine
-        grown = engine.host.input_bytes - self._input
+        grown = self._growth()
         if engine.lap >= self._due or grown > max(_GRAIN, self.limit >> 10):
             self._measure()
             grown = 0
@@ -109,7 +112,7 @@ class Eviction:
                 return False
         if self._kind and (not self._may_evict() or self._evict()):
             return False
-        if engine.dirty != self._dirty:  # what was just deleted does count
+        if self._stale or engine.dirty != self._dirty:  # what has just gone does count
             self._measure()
         return self._used > self.limit
 
@@ -133,14 +136,30 @@ class Eviction:
         engine = self._engine
         started = perf_counter_ns()
         self._used = engine.memory.measure()
+        if self._used > self.limit and self._tidy():
+            self._used = engine.memory.measure()
         self._input, self._dirty = engine.host.input_bytes, engine.dirty
+        self._stale = False
         ended = perf_counter_ns()
-        self._due = ended + (ended - started) * _SHARE
+        near = self._used + _NEAR > self.limit
+        self._due = ended + (ended - started) * (_SHARE // 4 if near else _SHARE)
         over = self._used > self.limit
-        if over and self._kind:
-            engine.expiry.trim()
+        if over:
             self._used -= engine.host.shrink_clients()
         self._exceed(over)
+
+    def _tidy(self) -> bool:
+        """Gives back what keys that have gone have left behind. Returns whether there was anything."""
+        engine = self._engine
+        found = engine.expiry.trim()
+        for db in engine.databases:
+            found |= db.compact()
+        return found
+
+    def _growth(self) -> int:
+        """Bytes that may have been taken since it was measured."""
+        engine = self._engine
+        return engine.host.input_bytes - self._input + (engine.dirty - self._dirty) * _CHANGE
 
     def _exceed(self, over: bool) -> None:
         now = self._engine.clock.now
@@ -163,13 +182,11 @@ class Eviction:
         deadline = perf_counter_ns() + patience(engine.settings["maxmemory-eviction-tenacity"])
         databases = [db for db in engine.databases if self._members(db)]
         batch = BATCH
-        while self._used + engine.host.input_bytes - self._input > self.limit:
+        growth = self._growth()
+        while self._used + growth > self.limit:
             if not batch:
-                now = perf_counter_ns()
-                if now >= deadline:
+                if perf_counter_ns() >= deadline:
                     return True
-                if now >= self._due:
-                    self._measure()
                 batch = BATCH
             victim = self._victim(databases)
             if victim is None:
@@ -178,6 +195,7 @@ class Eviction:
             self._used -= entry_bytes(key, db.data[key])
             self.evicted += 1
             batch -= 1
+            self._stale = True
             db.evict(key)
         return True
 
@@ -203,18 +221,19 @@ class Eviction:
         engine, candidates = self._engine, self._candidates
         records = engine.access
         assert records is not None  # `configure` has seen to it
-        for db in databases:
-            for _ in range(engine.settings["maxmemory-samples"]):
-                key = self._draw(db)
-                if key is not None:
-                    candidates.append((-records.rank(db, key), db.index, key))
-        candidates.sort()
-        del candidates[:-_POOL]
-        while candidates:
-            negative, index, key = candidates.pop()
-            db = engine.databases[index]
-            if key in self._members(db) and records.rank(db, key) <= -negative:  # else it was used since
-                return db, key
+        while any(map(self._members, databases)):  # again, with fresh ones alone, when those from before have gone
+            for db in databases:
+                for _ in range(engine.settings["maxmemory-samples"]):
+                    key = self._draw(db)
+                    if key is not None:
+                        candidates.append((-records.rank(db, key), db.index, key))
+            candidates.sort()
+            del candidates[:-_POOL]
+            while candidates:
+                negative, index, key = candidates.pop()
+                db = engine.databases[index]
+                if key in self._members(db) and records.rank(db, key) <= -negative:  # else it was used since
+                    return db, key
         return None
 
     def _draw(self, db: Database) -> bytes | None:

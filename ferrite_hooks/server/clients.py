@@ -95,6 +95,7 @@ class Clients:
         self.tick.forget(connection)
         unblock(session)
         self.engine.forget(session)
+        session.detach()
 
     def close(self, connection: Connection) -> None:
         """Closes after what has been said is sent."""

@@ -12,7 +12,7 @@ from oracle import Oracle, Pair
 from ferrite_hooks.commands.info import render
 from ferrite_hooks.engine import eviction
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.engine.eviction import PER_COMMAND, Sample
+from ferrite_hooks.engine.eviction import BATCH, Sample, patience
 from ferrite_hooks.engine.memory import entry_bytes
 from ferrite_hooks.engine.pubsub import notify_flags
 from ferrite_hooks.engine.settings import change
@@ -131,6 +131,7 @@ def test_lasting_keys_stay_where_others_can_go(harness: Harness, client: Client,
 
 def test_volatile_ttl_takes_what_expires_first(harness: Harness, client: Client, limit: Limit) -> None:
     limit("volatile-ttl", 100_000)
+    change(harness.engine, "maxmemory-eviction-tenacity", 0)
     for n in range(20):
         client("SETEX", n, 1000 + (n * 7) % 20, "x")
     client("PERSIST", 0)  # would have been the first
@@ -139,7 +140,7 @@ def test_volatile_ttl_takes_what_expires_first(harness: Harness, client: Client,
     client("SET", "more", "x")
     left = {int(key) for key in harness.engine.databases[0].data if key != b"more"}
     by_time = sorted((n for n in range(20) if n not in (0, 3)), key=lambda n: (n * 7) % 20)
-    assert left == set(range(20)) - set(by_time[:PER_COMMAND])
+    assert left == set(range(20)) - set(by_time[:BATCH])
 
 
 def test_lru_takes_what_was_not_used(harness: Harness, client: Client, limit: Limit) -> None:
@@ -200,14 +201,15 @@ def test_everyone_hears_of_it(harness: Harness, client: Client, limit: Limit) ->
 
 
 def test_a_command_evicts_few_and_a_timer_the_rest(harness: Harness, client: Client, limit: Limit) -> None:
+    change(harness.engine, "maxmemory-eviction-tenacity", 0)
     for db in (0, 3):
         client("SELECT", db)
         for n in range(300):
             client("SET", n, "x")
     limit("allkeys-lru", -1)
     assert client("SET", "new", "x") == OK  # eviction is under way
-    assert harness.engine.eviction.evicted == PER_COMMAND
-    for _ in range(10):
+    assert harness.engine.eviction.evicted == BATCH
+    for _ in range(600 // BATCH + 1):
         harness.advance(1)
     assert not any(db.data for db in harness.engine.databases)
     assert is_oom(client("SET", "new", "x"))  # nothing left that could go
@@ -227,7 +229,10 @@ def test_a_transaction_is_not_disturbed(harness: Harness, client: Client, limit:
     assert effects[-1] == b"DEL" and effects.count(b"INCR") == 2 and client("DBSIZE") == 0
 
 
-def test_what_clients_send_counts_until_it_is_measured(harness: Harness, client: Client, limit: Limit) -> None:
+def test_what_clients_send_counts_until_it_is_measured(
+    harness: Harness, client: Client, limit: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eviction, "_SHARE", 1 << 40)
     limit("noeviction", 10_000)
     harness.engine.host.input_bytes += 20_000  # too little to be worth a measurement
     assert is_oom(client("SET", "k", "v"))
