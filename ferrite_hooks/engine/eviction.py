@@ -114,7 +114,7 @@ class Eviction:
             return False
         if self._stale or engine.dirty != self._dirty:  # what has just gone does count
             self._measure()
-        return self._used > self.limit
+        return self._used + self._growth() > self.limit
 
     # -- what runs by itself -----------------------------------------------------------------------------------------
 
