@@ -12,7 +12,7 @@ from oracle import Oracle, Pair
 from ferrite_hooks.commands.info import render
 from ferrite_hooks.engine import eviction
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.engine.eviction import BATCH, Sample, patience
+from ferrite_hooks.engine.eviction import BATCH, Sample
 from ferrite_hooks.engine.memory import entry_bytes
 from ferrite_hooks.engine.pubsub import notify_flags
 from ferrite_hooks.engine.settings import change
