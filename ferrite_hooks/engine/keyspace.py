@@ -332,6 +332,8 @@ class Database:
         found = False
         if _sparse(self.data):
             self.data, found = dict(self.data), True
+            if self.keys_index is not None:
+                self.keys_index.moved(self.data)
         if _sparse(self.expires):
             self.expires, found = dict(self.expires), True
         if self.accessed is not None and _sparse(self.accessed):
