@@ -100,7 +100,7 @@ class Eviction:
         before it says so; while there are more to evict the answer is no."""
         engine = self._engine
         grown = self._growth()
-        if engine.lap >= self._due or grown > max(_GRAIN, self.limit >> 10):
+        if (engine.lap >= self._due or grown > max(_GRAIN, self.limit >> 10)) and not self._telling():
             self._measure()
             grown = 0
         if self._used + grown <= self.limit:
@@ -120,6 +120,9 @@ class Eviction:
 
     def _cycle(self) -> None:
         engine = self._engine
+        if self._telling():
+            self._timer = engine.timers.after(1, self._cycle)
+            return
         started = perf_counter_ns()
         self._measure()
         pause = max(MEASURE_MS, (perf_counter_ns() - started) * _SHARE // 1_000_000)
@@ -155,6 +158,11 @@ class Eviction:
         for db in engine.databases:
             found |= db.compact()
         return found
+
+    def _telling(self) -> bool:
+        """Whether what was evicted in this tick waits to be journaled and told: what clients are told of it must not
+        make more keys go."""
+        return self._stale and bool(self._engine.effects)
 
     def _growth(self) -> int:
         """Bytes that may have been taken since it was measured."""
