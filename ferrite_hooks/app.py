@@ -24,9 +24,9 @@ from typing import Any
 import ferrite_hooks.commands  # noqa: F401  (declares them)
 from ferrite_hooks import log as log_setup
 from ferrite_hooks.clock import Clock
-from ferrite_hooks.config import KEYS, Config, ConfigError, changed, flat, load, output_buffer_limits
+from ferrite_hooks.config import KEYS, Config, ConfigError, changed, flat, load
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.engine.settings import SETTINGS, change, initial
+from ferrite_hooks.engine.settings import SETTINGS, change, clients_limit, initial
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.keeper import Keeper
 from ferrite_hooks.outlet import Outlet
@@ -34,7 +34,7 @@ from ferrite_hooks.recovery import Recovery, RecoveryError, open_journal, snapsh
 from ferrite_hooks.server.clients import Clients
 from ferrite_hooks.server.connection import Connection
 from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, raise_file_limit, serve, tls_context
-from ferrite_hooks.server.tick import Tick
+from ferrite_hooks.server.tick import NO_LIMIT, Tick
 from ferrite_hooks.store.files import DISK, Files
 from ferrite_hooks.store.journal import Journal, JournalError
 from ferrite_hooks.store.snapshot import SnapshotDamaged
@@ -163,7 +163,10 @@ class App:
     def _apply_limits(self) -> None:
         settings = self.engine.settings
         self.clients.query_limit = settings["client-query-buffer-limit"]
-        self.clients.output_limits = output_buffer_limits(settings["client-output-buffer-limit"])
+        if self.clients.limit != (limit := clients_limit(self.engine)):
+            self.clients.limit_memory(limit)
+        hard = [limits[0] for limits in self.engine.host.output_limits.values() if limits[0]]
+        self.tick.reply_limit = min(hard, default=NO_LIMIT)
 
     def _bind(self) -> None:
         server = self.config.server

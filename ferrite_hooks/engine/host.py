@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ferrite_hooks.config_keys import Server, output_buffer_limits
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.version import build
 
@@ -23,7 +24,7 @@ def _agree(values: dict[str, Any]) -> None:
 class Host:
     __slots__ = (
         "background_save", "build", "check_settings", "compact", "config_file", "connections_received", "fork_usec",
-        "forks", "input_bytes", "journal", "last_save", "output_bytes", "persistence", "port",
+        "forks", "input_bytes", "journal", "last_save", "output_bytes", "output_limits", "persistence", "port",
         "reads", "rejected_connections", "reload", "reload_journal", "rewrite_config", "run_id", "save",
         "settings_changed", "shutdown", "tls_port", "writes",
     )  # fmt: skip
@@ -35,6 +36,8 @@ class Host:
         self.build = build()
         self.connections_received = self.rejected_connections = self.input_bytes = self.output_bytes = 0
         self.reads = self.writes = 0  # chunks that came from clients, and went to them
+        # class of client -> (hard bytes, soft bytes, seconds over soft): client-output-buffer-limit
+        self.output_limits = output_buffer_limits(Server().client_output_buffer_limit)
         # INFO's persistence section, as (name, value) pairs
         self.persistence: Callable[[], list[tuple[str, Any]]] = list
         self.last_save = 0  # unix seconds

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.config import KEYS, REDIS_NAMES
-from ferrite_hooks.config_keys import Key, Value, parse_size
+from ferrite_hooks.config_keys import Key, Value, output_buffer_limits, parse_size
 from ferrite_hooks.engine.latency import OFF
 from ferrite_hooks.engine.pubsub import notify_flags, notify_text
 
@@ -165,6 +165,15 @@ def _memory(engine: Engine, value: object) -> None:
     engine.eviction.configure()
 
 
+def _output_limits(engine: Engine, value: str) -> None:
+    """Classes that `value` does not name keep their limits."""
+    limits = engine.host.output_limits
+    limits.update(output_buffer_limits(value))
+    shown = [f"{'slave' if kind == 'replica' else kind} {hard} {soft} {seconds}" for kind, (hard, soft, seconds)
+             in limits.items()]  # fmt: skip
+    engine.settings["client-output-buffer-limit"] = " ".join(shown)
+
+
 def _clients_limit(engine: Engine, value: str) -> None:
     if not value.endswith("%"):
         engine.settings["maxmemory-clients"] = str(parse_size(value))
@@ -189,6 +198,7 @@ def _replicas(engine: Engine, _: int) -> None:
 
 # what a new value means to a running engine; families add their own rows
 APPLY: dict[str, Callable[[Engine, Any], None]] = {
+    "client-output-buffer-limit": _output_limits,
     "requirepass": _password,
     "latency-monitor-threshold": _latency,
     "latency-tracking-info-percentiles": _percentiles,
