@@ -65,6 +65,11 @@ def _octal_error(text: str) -> str:
     return "" if re.fullmatch(r"[0-7]{3,4}|", text) else "expected an octal mode such as '700'"
 
 
+def _protocols_error(text: str) -> str:
+    unknown = [word for word in text.split() if word.lower() not in ("tlsv1.2", "tlsv1.3")]
+    return f"{unknown[0]!r} is not among TLSv1.2 and TLSv1.3" if unknown else ""
+
+
 def _networks_error(networks: tuple[str, ...]) -> str:
     for network in networks:
         try:
@@ -124,8 +129,9 @@ class Server:
         ("127.0.0.1", "-::1"),
         "Addresses to listen on. A leading '-' means: go on without it where the machine does not have it",
         redis="bind",
+        live=True,
     )
-    port: int = _key(6379, "TCP port, 0 = none", redis="port", **_PORT)
+    port: int = _key(6379, "TCP port, 0 = none", redis="port", live=True, **_PORT)
     unixsocket: str = _key("", "Path of a Unix socket to listen on as well", redis="unixsocket")
     unixsocketperm: str = _key("700", "Its octal mode", redis="unixsocketperm", check=_octal_error)
     dir: str = _key("./ferrite-data", "Where everything that lasts is kept; made with mode 0700", redis="dir")
@@ -246,9 +252,12 @@ class Server:
     logformat: str = _key("text", "One line of text or one JSON object per entry", choices=("text", "json"))
     metrics_bind: str = _key("127.0.0.1", "Address of metrics, health and the dashboard")
     metrics_port: int = _key(9122, "Its port, 0 = off", **_PORT)
-    tls_port: int = _key(0, "TLS port, 0 = none", redis="tls-port", **_PORT)
+    tls_port: int = _key(0, "TLS port, 0 = none", redis="tls-port", live=True, **_PORT)
     tls_cert_file: str = _key("", "Certificate chain, PEM", redis="tls-cert-file", live=True)
     tls_key_file: str = _key("", "Private key, PEM", redis="tls-key-file", live=True)
+    tls_key_file_pass: str = _key(
+        "", "Passphrase of an encrypted private key", redis="tls-key-file-pass", live=True, secret=True
+    )
     tls_ca_cert_file: str = _key(
         "", "CA that client certificates are checked with", redis="tls-ca-cert-file", live=True
     )
@@ -258,6 +267,13 @@ class Server:
         redis="tls-auth-clients",
         live=True,
         choices=("yes", "no", "optional"),
+    )
+    tls_protocols: str = _key(
+        "", "TLSv1.2, TLSv1.3 or both; '' = both", redis="tls-protocols", live=True, check=_protocols_error
+    )
+    tls_ciphers: str = _key("", "TLS 1.2 ciphers in OpenSSL's form, '' = Python's", redis="tls-ciphers", live=True)
+    tls_prefer_server_ciphers: bool = _key(
+        False, "The server's order of ciphers counts, not the client's", redis="tls-prefer-server-ciphers", live=True
     )
 
 
