@@ -92,6 +92,7 @@ class App:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._save_at_end: bool | None = None
+        self._saved_dirty = -1  # `engine.dirty` as a shutdown has saved it
 
     # -- starting --------------------------------------------------------------------------------------------
 
@@ -374,13 +375,25 @@ class App:
 
     # -- stopping --------------------------------------------------------------------------------------------
 
-    def _shutdown(self, save: bool | None) -> None:
-        """SHUTDOWN. Raises ReplyError when a save was asked for and failed."""
-        if save and self.ready:
-            self.keeper.save()
-            save = False
+    def _shutdown(self, save: bool | None, force: bool = False) -> None:
+        """SHUTDOWN. Raises ReplyError when data would be lost because a snapshot cannot be written, unless it is
+        forced."""
         self._save_at_end = save
+        if self.ready and self.keeper.saves_at_end(save) and not self.keeper.busy:
+            try:
+                self.keeper.save()
+                self._saved_dirty = self.engine.dirty
+            except ReplyError as error:  # it is in the log
+                if not force:
+                    raise ReplyError("ERR Errors trying to SHUTDOWN. Check logs.") from error
+                self._save_at_end = False
         self.stop()
+
+    def _signalled(self) -> None:
+        try:
+            self._shutdown(None)
+        except ReplyError:
+            log.critical("the server goes on, for its data would be lost; SHUTDOWN NOSAVE ends it all the same")
 
     def stop(self) -> None:
         """Asks the server to end; it is over when `stopped()` returns."""
@@ -401,7 +414,7 @@ class App:
         if self.web is not None:
             await self.web.stop()
         self.tick.end()
-        await self.keeper.stop(self._save_at_end)
+        await self.keeper.stop(False if self._saved_dirty == self.engine.dirty else self._save_at_end)
         if self.journal is not None:
             try:
                 if not self.engine.write_error:
@@ -427,7 +440,7 @@ class App:
         """A signal during a long load is obeyed when the load is over."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, self._signalled)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
 
 

@@ -49,8 +49,9 @@ class Host:
         # (the third)
         self.reload: Callable[[bool, bool, bool], None] = _refuse
         self.reload_journal: Callable[[], None] = _refuse  # DEBUG LOADAOF
-        # SHUTDOWN: True to save first, False not to, None as configured. Raises ReplyError when saving fails
-        self.shutdown: Callable[[bool | None], None] = _refuse
+        # SHUTDOWN: True to save first, False not to, None as configured; and whether to end even if that fails.
+        # Raises ReplyError
+        self.shutdown: Callable[[bool | None, bool], None] = _refuse
         # CONFIG SET: the first may refuse, the second is told
         self.check_settings: Callable[[dict[str, Any]], None] = _agree
         self.settings_changed: Callable[[dict[str, Any]], None] = _agree
