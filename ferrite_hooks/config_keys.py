@@ -65,6 +65,17 @@ def _octal_error(text: str) -> str:
     return "" if re.fullmatch(r"[0-7]{3,4}|", text) else "expected an octal mode such as '700'"
 
 
+def _clients_limit_error(text: str) -> str:
+    try:
+        if not text.endswith("%"):
+            parse_size(text)
+        elif int(text[:-1]) > 100:
+            return "percentage argument must be less or equal to 100"
+    except ValueError:
+        return "argument must be a memory or percent value"
+    return ""
+
+
 def _protocols_error(text: str) -> str:
     unknown = [word for word in text.split() if word.lower() not in ("tlsv1.2", "tlsv1.3")]
     return f"{unknown[0]!r} is not among TLSv1.2 and TLSv1.3" if unknown else ""
@@ -144,6 +155,13 @@ class Server:
     )
     requirepass: str = _key("", "Password of the default user", redis="requirepass", live=True, secret=True)
     aclfile: str = _key("", "File with ACL users, read at the start and by ACL LOAD", redis="aclfile")
+    acl_pubsub_default: str = _key(
+        "resetchannels",
+        "Channels that new ACL users may use: all or none",
+        redis="acl-pubsub-default",
+        live=True,
+        choices=("allchannels", "resetchannels"),
+    )
     enable_debug_command: str = _key(
         "no",
         "Who may use DEBUG: nobody, everybody, or clients on this machine",
@@ -192,6 +210,14 @@ class Server:
         redis="maxmemory",
         live=True,
         **_BYTES,
+    )
+    maxmemory_clients: str = _key(
+        "0",
+        "Most memory that all clients together may take: bytes, a text such as '64mb', or '5%' of maxmemory; the"
+        " largest are disconnected. '0' = no limit",
+        redis="maxmemory-clients",
+        live=True,
+        check=_clients_limit_error,
     )
     maxmemory_policy: str = _key(
         "noeviction",

@@ -23,18 +23,6 @@ if TYPE_CHECKING:
 _LEAST_FOR_CLIENTS = 128 << 10  # with less nobody could say that it was a mistake
 
 
-def clients_limit_error(text: str) -> str:
-    """What is wrong with a value of maxmemory-clients, "" = nothing."""
-    try:
-        if not text.endswith("%"):
-            parse_size(text)
-        elif int(text[:-1]) > 100:
-            return "percentage argument must be less or equal to 100"
-    except ValueError:
-        return "argument must be a memory or percent value"
-    return ""
-
-
 def _percentiles_error(text: str) -> str:
     try:
         inside = all(0 <= float(word) <= 100 for word in text.split())
@@ -61,15 +49,12 @@ _REDIS_ONLY = (
     _row("hz", 10, "Accepted; timers are exact", low=1, high=500),
     _row("dynamic-hz", True, "Accepted; timers are exact"),
     _row("acllog-max-len", 128, "Entries that ACL LOG keeps", low=0),
-    _row("acl-pubsub-default", "resetchannels", "Channels of new users", choices=("allchannels", "resetchannels")),
     _row("tracking-table-max-keys", 1_000_000, "Most keys that client-side caching remembers", low=0),
     _row("latency-tracking", True, "Whether INFO latencystats is kept"),
     _row("latency-tracking-info-percentiles", "50 99 99.9", "Percentiles of INFO latencystats",
          check=_percentiles_error),
     _row("lfu-log-factor", 10, "How slowly the access counter grows", low=0),
     _row("lfu-decay-time", 1, "Minutes after which the access counter is halved", low=0),
-    _row("maxmemory-clients", "0", "Bytes that the buffers of all clients may take, or N% of maxmemory, 0 = any; once a"
-         " second the largest are disconnected", check=clients_limit_error),
     _row("close-on-replica-write", True, "Accepted; there are no replicas"),
     _row("replica-serve-stale-data", True, "Accepted; there are no replicas"),
     _row("replica-read-only", True, "Accepted; there are no replicas"),

@@ -350,3 +350,14 @@ def test_an_output_limit_goes_before_the_eviction_of_others(limited: ServerProce
             wire.send(encode(("GET", "k")))
             assert cut_off(wire)
         assert set(sizes(admin)) == {"long"} and admin.info("stats")["evicted_clients"] == 0
+
+
+def test_the_limit_on_all_clients_can_stand_in_the_configuration(tmp_path: Path) -> None:
+    with (
+        ServerProcess(tmp_path / "data", "--set", "server.maxmemory_clients=1mb") as server,
+        server.client() as admin,
+        named(server, "large") as large,
+    ):
+        assert admin.config_get("maxmemory-clients") == {"maxmemory-clients": "1048576"}
+        fill(large, 1_100_000)
+        until(lambda: "large" not in sizes(admin))
