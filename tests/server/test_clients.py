@@ -361,3 +361,35 @@ def test_the_limit_on_all_clients_can_stand_in_the_configuration(tmp_path: Path)
         assert admin.config_get("maxmemory-clients") == {"maxmemory-clients": "1048576"}
         fill(large, 1_100_000)
         until(lambda: "large" not in sizes(admin))
+
+
+def outside_address() -> str:
+    """An address of this machine that is not loopback. Connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no other address than loopback")
+        return str(probe.getsockname()[0])
+
+
+def test_protected_mode_keeps_other_machines_out_until_there_is_a_password(limited: ServerProcess) -> None:
+    address = outside_address()
+
+    def said() -> bytes:
+        with socket.create_connection((address, limited.port), 5) as wire:
+            wire.sendall(b"PING\r\n")
+            return wire.recv(100)
+
+    with limited.client() as admin:
+        admin.config_set("bind", f"127.0.0.1 {address}")
+        try:
+            assert said().startswith(b"-DENIED ")
+            admin.config_set("requirepass", "secret")
+            assert said().startswith(b"-NOAUTH ")
+            admin.config_set("requirepass", "")
+            assert said().startswith(b"-DENIED ")
+            admin.config_set("protected-mode", "no")
+            assert said() == b"+PONG\r\n"
+        finally:
+            admin.config_set("protected-mode", "yes", "requirepass", "", "bind", "127.0.0.1")
