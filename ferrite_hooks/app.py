@@ -14,9 +14,8 @@ import logging
 import os
 import secrets
 import signal
-import socket
-import ssl
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,18 @@ from typing import Any
 import ferrite_hooks.commands  # noqa: F401  (declares them)
 from ferrite_hooks import log as log_setup
 from ferrite_hooks.clock import Clock
-from ferrite_hooks.config import KEYS, Config, ConfigError, changed, flat, load, output_buffer_limits
+from ferrite_hooks.config import KEYS, Config, ConfigError, changed, flat, load
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.engine.settings import SETTINGS, change, initial
+from ferrite_hooks.engine.settings import SETTINGS, change, clients_limit, initial
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.keeper import Keeper
 from ferrite_hooks.outlet import Outlet
 from ferrite_hooks.recovery import Recovery, RecoveryError, open_journal, snapshot_path
 from ferrite_hooks.server.clients import Clients
 from ferrite_hooks.server.connection import Connection
-from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, raise_file_limit, serve, tls_context
-from ferrite_hooks.server.tick import Tick
+from ferrite_hooks.server.listener import ListenError, raise_file_limit
+from ferrite_hooks.server.listening import Listeners
+from ferrite_hooks.server.tick import NO_LIMIT, Tick
 from ferrite_hooks.store.files import DISK, Files
 from ferrite_hooks.store.journal import Journal, JournalError
 from ferrite_hooks.store.snapshot import SnapshotDamaged
@@ -47,6 +47,15 @@ LOAD_SLICE_SECONDS = 0.02  # of replay between looks at the sockets
 LOAD_REPORT_SECONDS = 3.0  # between lines in the log
 SWEEP_SECONDS = 1.0
 POSITION_GAP = 1 << 20  # skipped after a crash: events may have left whose record did not survive
+
+
+# settings that have to do with where the server listens, and what CONFIG SET says when it cannot
+_NO_PORT = "Unable to listen on this port. Check server logs."
+_NO_TLS = "Unable to update TLS configuration. Check server logs."
+_LISTENING = {
+    "bind": "Failed to bind to specified addresses.", "port": _NO_PORT, "tls-port": _NO_PORT,
+    **dict.fromkeys([name for name in SETTINGS if name.startswith("tls-") and name != "tls-port"], _NO_TLS),
+}  # fmt: skip
 
 
 class StartError(Exception):
@@ -78,12 +87,12 @@ class App:
         self.web: Web | None = None
         self.ready = False  # loaded, and the journal takes writes
         self._recovery: Recovery
-        self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
-        self._servers: list[asyncio.Server] = []
+        self.listeners = Listeners(lambda: Connection(self.clients))
         self._stopping = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._save_at_end: bool | None = None
+        self._saved_dirty = -1  # `engine.dirty` as a shutdown has saved it
 
     # -- starting --------------------------------------------------------------------------------------------
 
@@ -99,7 +108,7 @@ class App:
         try:
             if self.outlet is not None:
                 self.outlet.check_tls()
-            self._bind()
+            self.listeners.change(self.config.server)
             self.journal = open_journal(self.config, self.files)
         except (ListenError, JournalError, RecoveryError, SnapshotDamaged, ValueError) as error:
             await self._abandon()
@@ -110,8 +119,7 @@ class App:
         self._equip_keeper()
         self.engine.loading = True
         self.engine.refresh()
-        for listener, tls in self._sockets:
-            self._servers.append(await serve(listener, lambda: Connection(self.clients), tls))
+        await self.listeners.serve()
         try:
             await self._start_web()
             gc.disable()  # data has no cycles: looking for them again and again would only cost
@@ -149,36 +157,26 @@ class App:
         self._apply_limits()
 
     def _provide_files(self) -> None:
-        """Clients, requests and files of our own need descriptors; with fewer, fewer clients are let in."""
-        ours = self.config.webhooks.delivery.max_connections + 64
+        """With fewer files than are wanted, fewer clients are let in."""
         clients = self.config.server.maxclients
-        limit = raise_file_limit(clients + ours)
-        if limit < clients + ours:
-            self.engine.settings["maxclients"] = max(1, limit - ours)
+        if (possible := self._clients_possible(clients)) < clients:
+            self.engine.settings["maxclients"] = possible
             log.warning(
-                "maxclients is %d instead of %d: the system allows %d open files (ulimit -n)",
-                self.engine.settings["maxclients"], clients, limit,
-            )  # fmt: skip
+                "maxclients is %d instead of %d: the system allows no more open files (ulimit -n)", possible, clients
+            )
+
+    def _clients_possible(self, wanted: int) -> int:
+        """How many of so many clients the system allows: they, requests and files of our own need descriptors."""
+        ours = self.config.webhooks.delivery.max_connections + 64
+        return min(wanted, max(1, raise_file_limit(wanted + ours) - ours))
 
     def _apply_limits(self) -> None:
         settings = self.engine.settings
         self.clients.query_limit = settings["client-query-buffer-limit"]
-        self.clients.output_limits = output_buffer_limits(settings["client-output-buffer-limit"])
-
-    def _bind(self) -> None:
-        server = self.config.server
-        if server.port:
-            self._sockets += [(s, None) for s in bind_tcp(server.bind, server.port, server.tcp_backlog)]
-        if server.tls_port:
-            context = tls_context(
-                server.tls_cert_file, server.tls_key_file, server.tls_ca_cert_file, server.tls_auth_clients
-            )
-            self._sockets += [(s, context) for s in bind_tcp(server.bind, server.tls_port, server.tcp_backlog)]
-        if server.unixsocket:
-            mode = int(server.unixsocketperm, 8)
-            self._sockets.append((bind_unix(server.unixsocket, mode, server.tcp_backlog), None))
-        if not self._sockets:
-            raise ListenError("nothing to listen on: port, tls_port and unixsocket are all off")
+        if self.clients.limit != (limit := clients_limit(self.engine)):
+            self.clients.limit_memory(limit)
+        hard = [limits[0] for limits in self.engine.host.output_limits.values() if limits[0]]
+        self.tick.reply_limit = min(hard, default=NO_LIMIT)
 
     def _equip_keeper(self) -> None:
         engine, path, tell = self.engine, snapshot_path(self.config), self.outlet.replay if self.outlet else _nobody
@@ -252,10 +250,9 @@ class App:
     def banner(self) -> list[str]:
         """What a user needs to know after a start."""
         server = self.config.server
-        listening = [_shown(listener) + (" (TLS)" if tls else "") for listener, tls in self._sockets]
         lines = [
             f"Ferrite Hooks {__version__} ({build()}), pid {os.getpid()}",
-            f"listening on {', '.join(listening)}",
+            f"listening on {', '.join(map(str, self.listeners.all)) or 'nothing'}",
         ]
         if self.journal is not None:
             lines.append(f"data in {Path(server.dir).resolve()}, fsync {self.config.journal.fsync}")
@@ -304,14 +301,33 @@ class App:
         return changed(self.config, {name: value for name, value in keys.items() if name in KEYS})
 
     def _check_settings(self, values: dict[str, Any]) -> None:
+        """Raises ReplyError for what cannot be. Sockets are changed here: whether that works nobody knows before."""
         try:
-            self._config_with(values)
+            config = self._config_with(values)
         except ConfigError as error:
             raise ReplyError(f"ERR CONFIG SET failed - {error}") from error
+        wanted = values.get("maxclients", 0)
+        if wanted and (possible := self._clients_possible(wanted)) < wanted:
+            _fail("maxclients", "The operating system is not able to handle the specified number of clients, try with"
+                  f" {possible}")  # fmt: skip
+        try:
+            self._listen(config, values)
+        except ListenError as error:
+            log.error("%s", error)
+            culprit = next(name for name in values if name in _LISTENING)
+            _fail(culprit, _LISTENING[culprit])
+
+    def _listen(self, config: Config, values: Iterable[str]) -> None:
+        """Listens where the configuration says, if one of the settings has to do with that. Raises ListenError."""
+        concerned = _LISTENING.keys() & values
+        if concerned:
+            self.listeners.change(config.server, certificates=bool(concerned - {"bind", "port"}))
+            self.listeners.serve_soon()
 
     def _settings_changed(self, values: dict[str, Any]) -> None:
         """CONFIG SET or a reloaded file has changed settings; the engine has them already."""
         self.config = self._config_with(values)
+        self.engine.host.port, self.engine.host.tls_port = self.config.server.port, self.config.server.tls_port
         self._apply_limits()
         if self.outlet is not None:
             self.outlet.reconfigure(self.config)
@@ -335,6 +351,11 @@ class App:
         names = {key.name: name for name, key in SETTINGS.items()}
         differing = [key for key in KEYS.values() if fresh[key.name] != present[key.name]]
         values = {names[key.name]: fresh[key.name] for key in differing if key.live and key.name in names}
+        try:
+            self._listen(self._config_with(values), values)
+        except ListenError as error:
+            log.error("the server goes on listening where it did: %s", error)
+            values = {name: value for name, value in values.items() if name not in _LISTENING}
         for name, value in values.items():
             change(self.engine, name, value)
         self._settings_changed(values)
@@ -354,13 +375,25 @@ class App:
 
     # -- stopping --------------------------------------------------------------------------------------------
 
-    def _shutdown(self, save: bool | None) -> None:
-        """SHUTDOWN. Raises ReplyError when a save was asked for and failed."""
-        if save and self.ready:
-            self.keeper.save()
-            save = False
+    def _shutdown(self, save: bool | None, force: bool = False) -> None:
+        """SHUTDOWN. Raises ReplyError when data would be lost because a snapshot cannot be written, unless it is
+        forced."""
         self._save_at_end = save
+        if self.ready and self.keeper.saves_at_end(save) and not self.keeper.busy:
+            try:
+                self.keeper.save()
+                self._saved_dirty = self.engine.dirty
+            except ReplyError as error:  # it is in the log
+                if not force:
+                    raise ReplyError("ERR Errors trying to SHUTDOWN. Check logs.") from error
+                self._save_at_end = False
         self.stop()
+
+    def _signalled(self) -> None:
+        try:
+            self._shutdown(None)
+        except ReplyError:
+            log.critical("the server goes on, for its data would be lost; SHUTDOWN NOSAVE ends it all the same")
 
     def stop(self) -> None:
         """Asks the server to end; it is over when `stopped()` returns."""
@@ -371,8 +404,7 @@ class App:
         await self._stopping.wait()
         log.info("stopping")
         self.ready = False
-        for server in self._servers:
-            server.close()
+        self.listeners.close()
         for connection in list(self.clients.connections.values()):
             connection.session.close_after_reply = True
             self.tick.post(connection)
@@ -382,7 +414,7 @@ class App:
         if self.web is not None:
             await self.web.stop()
         self.tick.end()
-        await self.keeper.stop(self._save_at_end)
+        await self.keeper.stop(False if self._saved_dirty == self.engine.dirty else self._save_at_end)
         if self.journal is not None:
             try:
                 if not self.engine.write_error:
@@ -395,14 +427,7 @@ class App:
 
     async def _abandon(self) -> None:
         """Gives back sockets and files, whatever state the start has reached."""
-        for server in self._servers:
-            server.close()
-        for listener, _ in self._sockets:
-            with suppress(OSError):
-                listener.close()
-        if self.config.server.unixsocket and self._servers:
-            with suppress(OSError):
-                os.unlink(self.config.server.unixsocket)
+        self.listeners.close()
         if self.web is not None:
             await self.web.stop()
         if self.journal is not None:
@@ -415,19 +440,16 @@ class App:
         """A signal during a long load is obeyed when the load is over."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, self._signalled)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+
+def _fail(name: str, why: str) -> None:
+    raise ReplyError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
 
 
 def _nobody(changes: Any, notes: Any, frame: int) -> None:
     """There are no webhooks that the journal could tell of anything."""
-
-
-def _shown(listener: socket.socket) -> str:
-    name = listener.getsockname()
-    if isinstance(name, tuple):
-        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
-    return str(name)
 
 
 async def main(config: Config, config_path: Path | None, overrides: dict[str, object]) -> int:

@@ -65,6 +65,22 @@ def _octal_error(text: str) -> str:
     return "" if re.fullmatch(r"[0-7]{3,4}|", text) else "expected an octal mode such as '700'"
 
 
+def _clients_limit_error(text: str) -> str:
+    try:
+        if not text.endswith("%"):
+            parse_size(text)
+        elif int(text[:-1]) > 100:
+            return "percentage argument must be less or equal to 100"
+    except ValueError:
+        return "argument must be a memory or percent value"
+    return ""
+
+
+def _protocols_error(text: str) -> str:
+    unknown = [word for word in text.split() if word.lower() not in ("tlsv1.2", "tlsv1.3")]
+    return f"{unknown[0]!r} is not among TLSv1.2 and TLSv1.3" if unknown else ""
+
+
 def _networks_error(networks: tuple[str, ...]) -> str:
     for network in networks:
         try:
@@ -124,8 +140,9 @@ class Server:
         ("127.0.0.1", "-::1"),
         "Addresses to listen on. A leading '-' means: go on without it where the machine does not have it",
         redis="bind",
+        live=True,
     )
-    port: int = _key(6379, "TCP port, 0 = none", redis="port", **_PORT)
+    port: int = _key(6379, "TCP port, 0 = none", redis="port", live=True, **_PORT)
     unixsocket: str = _key("", "Path of a Unix socket to listen on as well", redis="unixsocket")
     unixsocketperm: str = _key("700", "Its octal mode", redis="unixsocketperm", check=_octal_error)
     dir: str = _key("./ferrite-data", "Where everything that lasts is kept; made with mode 0700", redis="dir")
@@ -138,6 +155,13 @@ class Server:
     )
     requirepass: str = _key("", "Password of the default user", redis="requirepass", live=True, secret=True)
     aclfile: str = _key("", "File with ACL users, read at the start and by ACL LOAD", redis="aclfile")
+    acl_pubsub_default: str = _key(
+        "resetchannels",
+        "Channels that new ACL users may use: all or none",
+        redis="acl-pubsub-default",
+        live=True,
+        choices=("allchannels", "resetchannels"),
+    )
     enable_debug_command: str = _key(
         "no",
         "Who may use DEBUG: nobody, everybody, or clients on this machine",
@@ -186,6 +210,14 @@ class Server:
         redis="maxmemory",
         live=True,
         **_BYTES,
+    )
+    maxmemory_clients: str = _key(
+        "0",
+        "Most memory that all clients together may take: bytes, a text such as '64mb', or '5%' of maxmemory; the"
+        " largest are disconnected. '0' = no limit",
+        redis="maxmemory-clients",
+        live=True,
+        check=_clients_limit_error,
     )
     maxmemory_policy: str = _key(
         "noeviction",
@@ -254,9 +286,12 @@ class Server:
     logformat: str = _key("text", "One line of text or one JSON object per entry", choices=("text", "json"))
     metrics_bind: str = _key("127.0.0.1", "Address of metrics, health and the dashboard")
     metrics_port: int = _key(9122, "Its port, 0 = off", **_PORT)
-    tls_port: int = _key(0, "TLS port, 0 = none", redis="tls-port", **_PORT)
+    tls_port: int = _key(0, "TLS port, 0 = none", redis="tls-port", live=True, **_PORT)
     tls_cert_file: str = _key("", "Certificate chain, PEM", redis="tls-cert-file", live=True)
     tls_key_file: str = _key("", "Private key, PEM", redis="tls-key-file", live=True)
+    tls_key_file_pass: str = _key(
+        "", "Passphrase of an encrypted private key", redis="tls-key-file-pass", live=True, secret=True
+    )
     tls_ca_cert_file: str = _key(
         "", "CA that client certificates are checked with", redis="tls-ca-cert-file", live=True
     )
@@ -266,6 +301,13 @@ class Server:
         redis="tls-auth-clients",
         live=True,
         choices=("yes", "no", "optional"),
+    )
+    tls_protocols: str = _key(
+        "", "TLSv1.2, TLSv1.3 or both; '' = both", redis="tls-protocols", live=True, check=_protocols_error
+    )
+    tls_ciphers: str = _key("", "TLS 1.2 ciphers in OpenSSL's form, '' = Python's", redis="tls-ciphers", live=True)
+    tls_prefer_server_ciphers: bool = _key(
+        False, "The server's order of ciphers counts, not the client's", redis="tls-prefer-server-ciphers", live=True
     )
 
 

@@ -362,14 +362,22 @@ class Keeper:
         tally.failures += 1
         self._not_before = time.monotonic() + RETRY_SECONDS
 
+    @property
+    def busy(self) -> bool:
+        """A background save or a compaction is running."""
+        return self._task is not None
+
+    def saves_at_end(self, asked: bool | None) -> bool:
+        """Whether a shutdown saves: as asked, or (None) when there is no journal and there are save points."""
+        return asked if asked is not None else self.journal is None and bool(self.engine.settings["save"])
+
     async def stop(self, save: bool | None) -> None:
-        """Ends a background save without its result, then saves when asked to, or (None) when there is no journal
-        and there are save points."""
+        """Ends a background save without its result, then saves if `saves_at_end`."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        if save or (save is None and self.journal is None and self.engine.settings["save"]):
+        if self.saves_at_end(save):
             with suppress(ReplyError):  # logged; a shutdown goes on
                 self.save()
 

@@ -22,6 +22,12 @@ class Wire:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.buffer = b""
 
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.socket.close()
+
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 

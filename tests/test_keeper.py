@@ -275,6 +275,32 @@ def test_save_points_work_without_a_journal(tmp_path: Path) -> None:
         assert client.dbsize() == 4
 
 
+@pytest.mark.parametrize("words", [(), ("SAVE",)])
+def test_a_shutdown_that_would_lose_data_does_not_happen(tmp_path: Path, words: tuple[str, ...]) -> None:
+    options = ("--set", "journal.enabled=false", "--set", "snapshot.save=900 1")
+    with ServerProcess(tmp_path / "data", *QUIET, *options) as server, server.client() as client:
+        client.set("k", "v")
+        obstacle = server.directory / "dump.rdb"
+        obstacle.mkdir(parents=True)
+        with pytest.raises(redis.ResponseError, match=r"^Errors trying to SHUTDOWN\. Check logs\.$"):
+            client.execute_command("SHUTDOWN", *words)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: "the server goes on" in server.log())
+        assert client.get("k") == b"v"
+        obstacle.rmdir()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        server.start()
+        assert client.get("k") == b"v"
+        obstacle.unlink()
+        obstacle.mkdir()
+        with pytest.raises(redis.ConnectionError):
+            client.execute_command("SHUTDOWN", *words, "FORCE")
+        assert server.process.wait(10) == 0
+        obstacle.rmdir()
+
+
 def test_shutdown_save(server: ServerProcess) -> None:
     with server.client() as client:
         client.set("k", "v")

@@ -58,7 +58,7 @@ def config_set(s: Session, argv: Argv) -> Reply:
     s.engine.host.check_settings(values)
     for name, value in values.items():
         change(s.engine, name, value)
-    s.engine.host.settings_changed(values)
+    s.engine.host.settings_changed({name: s.engine.settings[name] for name in values})
     return OK
 
 

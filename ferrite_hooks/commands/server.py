@@ -46,7 +46,7 @@ def shutdown(s: Session, argv: Argv) -> Reply:
             raise ReplyError(SYNTAX)
         raise ReplyError("ERR No shutdown in progress.")
     save = True if b"SAVE" in words else False if b"NOSAVE" in words else None
-    s.engine.host.shutdown(save)
+    s.engine.host.shutdown(save, b"FORCE" in words)
     s.close_after_reply = True
     return NO_REPLY
 

@@ -12,11 +12,17 @@ def kind_of(s: Session) -> str:
     return "pubsub" if s.subscribed else "normal"
 
 
+_ENTRY = 128  # bytes that a watched key, a subscription or a tracked prefix takes, about
+
+
 def memory(s: Session) -> int:
-    """Bytes that a client's buffers take: what it has sent and queued, and what it was not told yet."""
+    """Bytes that a client takes: what it has sent and queued, what it was not told yet, what it listens to."""
     sizes = s.transport_info()
-    queued = sum(len(arg) for _, argv in s.queue or () for arg in argv)
-    return sizes.get("qbuf", 0) + sizes.get("obuf", 0) + queued + sum(map(len, s.out))
+    entries = len(s.watching) + len(s.channels) + len(s.patterns) + len(s.shard_channels)
+    if s.tracking is not None:
+        entries += len(s.tracking.prefixes)
+    heard = sizes.get("qbuf", 0) + sizes.get("argv-mem", 0) + s.queue_bytes
+    return heard + sizes.get("obuf", 0) + sum(map(len, s.out)) + entries * _ENTRY
 
 
 def describe(s: Session) -> str:
@@ -24,14 +30,13 @@ def describe(s: Session) -> str:
     engine, sizes = s.engine, s.transport_info()
     now = engine.clock.now // 1000
     queued = -1 if s.queue is None else len(s.queue)
-    queue_bytes = sum(len(arg) for _, argv in s.queue or () for arg in argv)
     pending = sum(map(len, s.out))
     facts: dict[str, object] = {
         "id": s.id, "addr": s.addr, "laddr": s.laddr, "fd": sizes.get("fd", -1), "name": _text(s.name),
         "age": now - s.created_at // 1000, "idle": now - s.last_at // 1000, "flags": _flags(s), "db": s.db.index,
         "sub": len(s.channels), "psub": len(s.patterns), "ssub": len(s.shard_channels), "multi": queued,
         "qbuf": sizes.get("qbuf", 0), "qbuf-free": sizes.get("qbuf-free", 0), "argv-mem": sizes.get("argv-mem", 0),
-        "multi-mem": queue_bytes, "rbs": 0, "rbp": 0, "obl": pending, "oll": sizes.get("oll", 0),
+        "multi-mem": s.queue_bytes, "rbs": 0, "rbp": 0, "obl": pending, "oll": sizes.get("oll", 0),
         "omem": sizes.get("obuf", 0),
         "tot-mem": memory(s),
         "events": "r", "cmd": s.last_command.name if s.last_command is not None else "NULL",

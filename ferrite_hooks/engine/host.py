@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ferrite_hooks.config_keys import Server, output_buffer_limits
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.version import build
 
@@ -23,7 +24,7 @@ def _agree(values: dict[str, Any]) -> None:
 class Host:
     __slots__ = (
         "background_save", "build", "check_settings", "compact", "config_file", "connections_received", "fork_usec",
-        "forks", "input_bytes", "journal", "last_save", "output_bytes", "persistence", "port",
+        "forks", "input_bytes", "journal", "last_save", "output_bytes", "output_limits", "persistence", "port",
         "reads", "rejected_connections", "reload", "reload_journal", "rewrite_config", "run_id", "save",
         "settings_changed", "shrink_clients", "shutdown", "tls_port", "writes",
     )  # fmt: skip
@@ -36,6 +37,8 @@ class Host:
         self.connections_received = self.rejected_connections = self.input_bytes = self.output_bytes = 0
         self.reads = self.writes = 0  # chunks that came from clients, and went to them
         self.shrink_clients: Callable[[], int] = int  # obeys maxmemory-clients; returns the bytes that will be free
+        # class of client -> (hard bytes, soft bytes, seconds over soft): client-output-buffer-limit
+        self.output_limits = output_buffer_limits(Server().client_output_buffer_limit)
         # INFO's persistence section, as (name, value) pairs
         self.persistence: Callable[[], list[tuple[str, Any]]] = list
         self.last_save = 0  # unix seconds
@@ -47,8 +50,9 @@ class Host:
         # (the third)
         self.reload: Callable[[bool, bool, bool], None] = _refuse
         self.reload_journal: Callable[[], None] = _refuse  # DEBUG LOADAOF
-        # SHUTDOWN: True to save first, False not to, None as configured. Raises ReplyError when saving fails
-        self.shutdown: Callable[[bool | None], None] = _refuse
+        # SHUTDOWN: True to save first, False not to, None as configured; and whether to end even if that fails.
+        # Raises ReplyError
+        self.shutdown: Callable[[bool | None, bool], None] = _refuse
         # CONFIG SET: the first may refuse, the second is told
         self.check_settings: Callable[[dict[str, Any]], None] = _agree
         self.settings_changed: Callable[[dict[str, Any]], None] = _agree

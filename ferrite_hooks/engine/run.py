@@ -153,6 +153,7 @@ def _check(s: Session, command: Command, argv: Argv) -> Reply | None:
         assert s.queue is not None
         if not (s.queue_broken or s.watch_broken):  # EXEC will not run them anyway
             s.queue.append((command, argv))
+            s.queue_bytes += sum([len(arg) for arg in argv])
         return QUEUED
     return None
 

@@ -33,8 +33,8 @@ class Session:
         "addr", "authenticated", "blocked", "blocked_call", "channels", "close", "close_after_reply", "created_at",
         "db", "deny_blocking", "encode", "engine", "id", "internal", "ip", "laddr", "last_at",
         "last_command", "late", "lib_name", "lib_ver", "name", "no_evict", "no_touch", "out", "patterns", "queue",
-        "queue_broken", "reply_mode", "resp", "shard_channels", "special", "tracking", "transport_info", "user",
-        "wake", "watch_broken", "watching",
+        "queue_broken", "queue_bytes", "reply_mode", "resp", "shard_channels", "special", "tracking", "transport_info",
+        "user", "wake", "watch_broken", "watching",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, addr: str = "", laddr: str = "") -> None:
@@ -62,6 +62,7 @@ class Session:
         self.last_command: Command | None = None
         self.queue: list[tuple[Command, Argv]] | None = None  # commands since MULTI
         self.queue_broken = False
+        self.queue_bytes = 0  # of their arguments
         self.watching: set[tuple[Database, bytes]] = set()
         self.watch_broken = False
         self.deny_blocking = False  # inside EXEC or a script: Wait becomes its empty reply

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.config import KEYS, REDIS_NAMES
-from ferrite_hooks.config_keys import Key, Value, parse_size
+from ferrite_hooks.config_keys import Key, Value, output_buffer_limits, parse_size
 from ferrite_hooks.engine.latency import OFF
 from ferrite_hooks.engine.pubsub import notify_flags, notify_text
 
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
 
 
 _LEAST_FOR_CLIENTS = 128 << 10  # with less nobody could say that it was a mistake
-
-
-def clients_limit_error(text: str) -> str:
-    """What is wrong with a value of maxmemory-clients, "" = nothing."""
-    try:
-        if not text.endswith("%"):
-            parse_size(text)
-        elif int(text[:-1]) > 100:
-            return "percentage argument must be less or equal to 100"
-    except ValueError:
-        return "argument must be a memory or percent value"
-    return ""
 
 
 def _percentiles_error(text: str) -> str:
@@ -61,15 +49,12 @@ _REDIS_ONLY = (
     _row("hz", 10, "Accepted; timers are exact", low=1, high=500),
     _row("dynamic-hz", True, "Accepted; timers are exact"),
     _row("acllog-max-len", 128, "Entries that ACL LOG keeps", low=0),
-    _row("acl-pubsub-default", "resetchannels", "Channels of new users", choices=("allchannels", "resetchannels")),
     _row("tracking-table-max-keys", 1_000_000, "Most keys that client-side caching remembers", low=0),
     _row("latency-tracking", True, "Whether INFO latencystats is kept"),
     _row("latency-tracking-info-percentiles", "50 99 99.9", "Percentiles of INFO latencystats",
          check=_percentiles_error),
     _row("lfu-log-factor", 10, "How slowly the access counter grows", low=0),
     _row("lfu-decay-time", 1, "Minutes after which the access counter is halved", low=0),
-    _row("maxmemory-clients", "0", "Bytes that the buffers of all clients may take, or N% of maxmemory, 0 = any; once a"
-         " second the largest are disconnected", check=clients_limit_error),
     _row("close-on-replica-write", True, "Accepted; there are no replicas"),
     _row("replica-serve-stale-data", True, "Accepted; there are no replicas"),
     _row("replica-read-only", True, "Accepted; there are no replicas"),
@@ -165,6 +150,15 @@ def _memory(engine: Engine, value: object) -> None:
     engine.eviction.configure()
 
 
+def _output_limits(engine: Engine, value: str) -> None:
+    """Classes that `value` does not name keep their limits."""
+    limits = engine.host.output_limits
+    limits.update(output_buffer_limits(value))
+    shown = [f"{'slave' if kind == 'replica' else kind} {hard} {soft} {seconds}" for kind, (hard, soft, seconds)
+             in limits.items()]  # fmt: skip
+    engine.settings["client-output-buffer-limit"] = " ".join(shown)
+
+
 def _clients_limit(engine: Engine, value: str) -> None:
     if not value.endswith("%"):
         engine.settings["maxmemory-clients"] = str(parse_size(value))
@@ -189,6 +183,7 @@ def _replicas(engine: Engine, _: int) -> None:
 
 # what a new value means to a running engine; families add their own rows
 APPLY: dict[str, Callable[[Engine, Any], None]] = {
+    "client-output-buffer-limit": _output_limits,
     "requirepass": _password,
     "latency-monitor-threshold": _latency,
     "latency-tracking-info-percentiles": _percentiles,

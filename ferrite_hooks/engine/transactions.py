@@ -46,5 +46,6 @@ def discard(s: Session) -> None:
     """Leaves MULTI, whatever was queued, and forgets the watched keys."""
     s.queue = None
     s.queue_broken = False
+    s.queue_bytes = 0
     unwatch(s)
     s.refresh()

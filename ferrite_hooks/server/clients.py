@@ -10,14 +10,12 @@ import ipaddress
 import logging
 import socket
 from contextlib import suppress
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.engine.blocking import unblock
-from ferrite_hooks.engine.client_info import memory
+from ferrite_hooks.engine.client_info import kind_of, memory
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.session import Session
-from ferrite_hooks.engine.settings import clients_limit
 from ferrite_hooks.resp.parser import Parser
 
 if TYPE_CHECKING:
@@ -41,11 +39,11 @@ class Clients:
         self.tick = tick
         self.connections: dict[int, Connection] = {}  # by client id
         self.query_limit = 1 << 30
-        # output limits by class, as Redis's client-output-buffer-limit: (hard bytes, soft bytes, soft
-        # seconds)
-        self.output_limits: dict[str, tuple[int, int, int]] = {}
+        self.limit = 0  # maxmemory-clients in bytes, 0 = none
+        self._sizes: dict[int, int] = {}  # client id -> what it took when it was last weighed, while there is a limit
+        self._total = 0  # of these
         self._soft_since: dict[int, int] = {}  # client id -> unix ms since when it is over its soft limit
-        engine.host.shrink_clients = self.shrink
+        engine.host.shrink_clients = self._evict
 
     def welcome(self, connection: Connection) -> None:
         engine, transport = self.engine, connection.transport
@@ -61,6 +59,7 @@ class Clients:
         session.transport_info = lambda: {
             "fd": transport.get_extra_info("socket").fileno(),
             "qbuf": connection.reading or connection.parser.buffered,
+            "argv-mem": sum(len(arg) for argv in connection.waiting for arg in argv),
             "obuf": 0 if connection.closed else transport.get_write_buffer_size(),
         }
         connection.session = session
@@ -92,6 +91,7 @@ class Clients:
         session = connection.session
         self.connections.pop(session.id, None)
         self._soft_since.pop(session.id, None)
+        self._total -= self._sizes.pop(session.id, 0)
         self.tick.forget(connection)
         unblock(session)
         self.engine.forget(session)
@@ -103,17 +103,19 @@ class Clients:
         self.tick.woken(connection)
 
     def drop(self, connection: Connection, why: str) -> None:
-        """Closes at once."""
+        """Closes at once, unsaid what there was to say."""
         session = connection.session
         log.warning("closing client id=%d addr=%s: %s", session.id, session.addr, why)
+        session.close_after_reply = True  # it runs nothing more
         connection.transport.abort()
+        self._total -= self._sizes.pop(session.id, 0)
+        self.engine.forget(session)
 
-    def over_output_limit(self, connection: Connection) -> bool:
-        """Redis's client-output-buffer-limit for a client that does not read."""
+    def over_output_limit(self, connection: Connection, more: int) -> bool:
+        """Redis's client-output-buffer-limit, with `more` bytes that are about to be written."""
         session = connection.session
-        kind = "pubsub" if session.subscribed else "normal"
-        hard, soft, seconds = self.output_limits.get(kind, (0, 0, 0))
-        size = connection.transport.get_write_buffer_size()
+        hard, soft, seconds = self.engine.host.output_limits[kind_of(session)]
+        size = connection.transport.get_write_buffer_size() + more
         if hard and size >= hard:
             return True
         if not soft or size < soft:
@@ -123,33 +125,49 @@ class Clients:
         return self.engine.clock.now - since > seconds * 1000
 
     def sweep(self) -> None:
-        """Once a second: closes idle clients, those that stay over their output limit, and the largest when all
-        together are too large."""
+        """Once a second: closes idle clients and those that stay over their output limit."""
         idle_ms = self.engine.settings["timeout"] * 1000
         oldest = self.engine.clock.now - idle_ms
         for connection in list(self.connections.values()):
             s = connection.session
-            if connection.full and self.over_output_limit(connection):
+            if connection.full and self.over_output_limit(connection, 0):
                 self.drop(connection, "output buffer limit")
             elif idle_ms and s.last_at < oldest and not (s.blocked or s.subscribed or s in self.engine.monitors):
                 self.drop(connection, "idle timeout")
-        self.shrink()
 
-    def shrink(self) -> int:
-        """Redis's maxmemory-clients: the largest go until the others are small enough. Returns their bytes."""
-        limit = clients_limit(self.engine)
-        if not limit:
-            return 0
-        sizes = [(memory(c.session), c) for c in self.connections.values() if not c.closed]
-        total = before = sum(size for size, _ in sizes)
-        for size, connection in sorted(sizes, key=itemgetter(0), reverse=True):
-            if total < limit:
+    # -- maxmemory-clients: what all clients take is summed up as it changes, while there is a limit -----------------
+
+    def limit_memory(self, limit: int) -> None:
+        """From now on all clients together may take `limit` bytes, 0 = any number."""
+        self.limit = self.tick.clients_limit = limit
+        self._evict()
+
+    def weigh(self, connection: Connection, arriving: int) -> None:
+        """Counts a client anew, with `arriving` bytes of commands that it is about to run, and drops the largest when
+        all together take too much."""
+        session = connection.session
+        if not (session.close_after_reply or session.no_evict):
+            size = memory(session) + arriving
+            self._total += size - self._sizes.get(session.id, 0)
+            self._sizes[session.id] = size
+            if self._total >= self.limit:
+                self._evict(session.id, arriving)
+
+    def _evict(self, running: int = 0, arriving: int = 0) -> int:
+        """Returns the bytes that will be free. Clients that CLIENT NO-EVICT protects do not count: what they take must
+        not cost the others theirs."""
+        self._sizes.clear()
+        for connection in self.connections.values() if self.limit else ():
+            s = connection.session
+            if not (s.close_after_reply or s.no_evict):  # counted anew: many may have read their replies since
+                self._sizes[s.id] = memory(s) + (arriving if s.id == running else 0)
+        self._total = before = sum(self._sizes.values())
+        for client in sorted(self._sizes, key=self._sizes.__getitem__, reverse=True):
+            if self._total < self.limit:
                 break
-            if not connection.session.no_evict:
-                total -= size
-                self.engine.stats.evicted_clients += 1
-                self.drop(connection, "maxmemory-clients")
-        return before - total
+            self.engine.stats.evicted_clients += 1
+            self.drop(self.connections[client], "maxmemory-clients")
+        return before - self._total
 
 
 def _keep_alive(sock: socket.socket, seconds: int) -> None:

@@ -28,6 +28,7 @@ _TURN = 1024  # commands of one client before the others get their turn
 _ENOUGH = 1 << 20  # bytes of replies after which the rest of a turn waits until they are written
 _LOOK = 16  # commands between looks at how much it is
 _WAITING_MAX = 4096  # commands read ahead of a client that is blocked or does not read
+_WAITING_BYTES = 1 << 20  # and how many bytes of them, about
 
 
 class Connection:
@@ -41,6 +42,7 @@ class Connection:
         self.transport: asyncio.Transport
         self.parser: Parser
         self.waiting: deque[Argv] = deque()  # commands that were read but cannot run yet
+        self.waiting_bytes = 0  # that have arrived since there was nothing in it
         self.paused = False  # reading is paused
         self.full = False  # the peer does not read fast enough
         self.closed = False
@@ -57,14 +59,19 @@ class Connection:
         if s.close_after_reply:
             return
         s.last_at = self.tick.began()
-        self.reading = len(data)
-        s.engine.host.input_bytes += self.reading
+        s.engine.host.input_bytes += len(data)
         s.engine.host.reads += 1
         if not parser.authenticated:
             parser.authenticated = s.authenticated
         commands = parser.feed(data)
+        if self.tick.clients_limit:
+            self.clients.weigh(self, sum([len(arg) for argv in commands for arg in argv]))
+            if s.close_after_reply:
+                return
+        self.reading = len(data)
         if self.waiting or s.blocked is not None or self.full or len(commands) > _TURN:
             self.waiting.extend(commands)
+            self.waiting_bytes += len(data)
             self.resume()
             self._hold()
         elif commands:
@@ -91,6 +98,8 @@ class Connection:
 
     def resume_writing(self) -> None:
         self.full = False
+        if self.tick.clients_limit:
+            self.clients.weigh(self, 0)
         self.resume()
 
     # -- running ---------------------------------------------------------------------------------------------
@@ -129,14 +138,20 @@ class Connection:
             self._run(commands)
             if self.waiting:
                 self.tick.loop.call_soon(self.resume)
-        if self.paused and not self.full and not self.closed and len(self.waiting) < _WAITING_MAX:
+        if not self.waiting:
+            self.waiting_bytes = 0
+        if self.paused and not (self.full or self.closed or self._ahead()):
             self.paused = False
             self.transport.resume_reading()
 
     def _hold(self) -> None:
-        if not self.paused and not self.closed and (self.full or len(self.waiting) >= _WAITING_MAX):
+        if not self.paused and not self.closed and (self.full or self._ahead()):
             self.paused = True
             self.transport.pause_reading()
+
+    def _ahead(self) -> bool:
+        """Enough is read of what cannot run yet."""
+        return bool(self.waiting) and (len(self.waiting) >= _WAITING_MAX or self.waiting_bytes >= _WAITING_BYTES)
 
     def _protocol_error(self, error: str) -> None:
         s = self.session

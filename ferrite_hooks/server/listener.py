@@ -9,10 +9,12 @@ import resource
 import socket
 import ssl
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from ferrite_hooks.config_keys import Server
 
 Factory = Callable[[], Any]  # makes what has the methods of asyncio.Protocol
 
@@ -21,46 +23,32 @@ class ListenError(Exception):
     """An address cannot be listened on; the text is one line for the user."""
 
 
-def bind_tcp(addresses: Sequence[str], port: int, backlog: int) -> list[socket.socket]:
-    """Listening sockets for each address. One with a leading `-` may be missing on this machine, as in
-    redis.conf.
-
-    Port 0 picks one free port for all of them. Raises ListenError.
-    """
-    sockets: list[socket.socket] = []
+def bind_tcp(address: str, port: int, backlog: int) -> socket.socket | None:
+    """A listening socket. None: the address has a leading `-`, as in redis.conf, and is missing on this machine. Raises
+    ListenError."""
+    optional = address.startswith("-")
+    host = address.removeprefix("-")
+    host = {"*": "0.0.0.0", "::*": "::", "localhost": "127.0.0.1"}.get(host, host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        for address in addresses:
-            optional = address.startswith("-")
-            host = address.removeprefix("-")
-            host = {"*": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            try:
-                listener = socket.socket(family, socket.SOCK_STREAM)
-            except OSError as error:
-                if optional:
-                    continue
-                raise ListenError(f"cannot listen on {host}: {error.strerror}") from error
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                listener.bind((host, port))
-                listener.listen(backlog)
-            except OSError as error:
-                listener.close()
-                if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    continue
-                raise ListenError(_explain(f"{host}:{port}", error)) from error
-            listener.setblocking(False)
-            sockets.append(listener)
-            port = listener.getsockname()[1]
-    except ListenError:
-        for listener in sockets:
-            listener.close()
-        raise
-    if not sockets:
-        raise ListenError(f"cannot listen: none of {', '.join(addresses)} exists on this machine")
-    return sockets
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        if optional:
+            return None
+        raise ListenError(f"cannot listen on {host}: {error.strerror}") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return None
+        raise ListenError(_explain(f"{host}:{port}", error)) from error
+    listener.setblocking(False)
+    return listener
 
 
 def bind_unix(path: str, mode: int, backlog: int) -> socket.socket:
@@ -88,24 +76,37 @@ def bind_unix(path: str, mode: int, backlog: int) -> socket.socket:
     return listener
 
 
-def tls_context(cert: str, key: str, ca: str, auth_clients: str) -> ssl.SSLContext:
-    """A server context from PEM files. `auth_clients`: yes, no or optional. Raises ListenError naming the
-    file."""
+def tls_context(server: Server) -> ssl.SSLContext:
+    """A server context from the configured PEM files and choices. Raises ListenError naming the file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    cert, key, ca = server.tls_cert_file, server.tls_key_file, server.tls_ca_cert_file
     for what, path in (("tls_cert_file", cert), ("tls_key_file", key or cert), ("tls_ca_cert_file", ca)):
         if path and not Path(path).is_file():
             raise ListenError(f"{what}: {path} does not exist")
     try:
-        context.load_cert_chain(cert, key or None)
+        context.load_cert_chain(cert, key or None, server.tls_key_file_pass)
         if ca:
             context.load_verify_locations(ca)
     except (ssl.SSLError, OSError) as error:
         raise ListenError(f"TLS certificate or key cannot be used: {error}") from error
-    if auth_clients != "no":
+    if server.tls_auth_clients != "no":
         if not ca:
             raise ListenError("tls_auth_clients needs tls_ca_cert_file, the CA to check client certificates with")
-        context.verify_mode = ssl.CERT_REQUIRED if auth_clients == "yes" else ssl.CERT_OPTIONAL
+        context.verify_mode = ssl.CERT_REQUIRED if server.tls_auth_clients == "yes" else ssl.CERT_OPTIONAL
+    allowed = server.tls_protocols.lower().split()
+    for version, option in (("tlsv1.2", ssl.OP_NO_TLSv1_2), ("tlsv1.3", ssl.OP_NO_TLSv1_3)):
+        if allowed and version not in allowed:
+            context.options |= option
+    if server.tls_prefer_server_ciphers:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    if server.tls_ciphers:
+        try:
+            context.set_ciphers(server.tls_ciphers)
+        except ssl.SSLError as error:
+            raise ListenError(f"tls_ciphers: none of {server.tls_ciphers!r} exists here") from error
     return context
 
 

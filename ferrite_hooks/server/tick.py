@@ -24,6 +24,7 @@ log = logging.getLogger("ferrite_hooks.server")
 
 CLOCK_NS = 250_000  # how old the engine's idea of the time may be
 LAG_MS = 2000  # how far behind the disk may be under `everysec` before writers have to wait for it
+NO_LIMIT = 1 << 62
 RETRY_SECONDS = 0.2  # between attempts to append what the disk has refused
 
 
@@ -63,6 +64,8 @@ class Tick:
         self.journal: JournalLike | None = None
         self.always = False  # fsync always: replies wait for the disk
         self.accept: Callable[[list[Change], int], None] = lambda changes, frame: None  # the webhooks' entrance
+        self.reply_limit = NO_LIMIT  # bytes from which a reply may be more than an output buffer limit
+        self.clients_limit = 0  # maxmemory-clients in bytes; 0: nobody counts what clients take
         self.delayed = 0  # frames that had to wait because the disk was behind
         self._talking: dict[Connection, bool] = {}  # True: it may have changed something in this tick
         self._produced = 0  # what this tick has for the journal so far
@@ -232,29 +235,25 @@ class Tick:
         out.clear()
         return data
 
+    def _write(self, connection: Connection) -> None:
+        self._send(connection, self._take(connection))
+
     def _send(self, connection: Connection, data: bytes) -> None:
         if data and not connection.closed:
+            if len(data) >= self.reply_limit and connection.clients.over_output_limit(connection, len(data)):
+                connection.clients.drop(connection, "output buffer limit")
+                return
             self.engine.host.output_bytes += len(data)
             self.engine.host.writes += 1
             connection.transport.write(data)
-        if connection.full or connection.session.close_after_reply:
-            self._after_write(connection)
-
-    def _write(self, connection: Connection) -> None:
-        out = connection.session.out
-        if out and not connection.closed:
-            data = b"".join(out) if len(out) != 1 else out[0]
-            self.engine.host.output_bytes += len(data)
-            self.engine.host.writes += 1
-            connection.transport.write(data)
-        out.clear()
-        if connection.full or connection.session.close_after_reply:
+        if connection.full or connection.session.close_after_reply or self.clients_limit:
             self._after_write(connection)
 
     def _after_write(self, connection: Connection) -> None:
         if connection.session.close_after_reply and not connection.closed and not connection.session.out:
             connection.transport.close()
             self.engine.forget(connection.session)  # from now on: what follows must not find it any more
-        elif connection.full and connection.clients.over_output_limit(connection):
+        elif connection.full and connection.clients.over_output_limit(connection, 0):
             connection.clients.drop(connection, "output buffer limit")
-
+        elif self.clients_limit:
+            connection.clients.weigh(connection, 0)
