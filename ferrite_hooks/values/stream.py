@@ -155,8 +155,8 @@ class Node:
         self.last = id
 
     def copy(self) -> Node:
-        node = Node.__new__(Node)
-        node.master, node.last, node.names = self.master, self.last, self.names
+        node = Node(self.master, ())
+        node.last, node.names = self.last, self.names
         node.ids, node.entries = self.ids.copy(), self.entries.copy()
         node.deleted, node.size = self.deleted, self.size
         return node
