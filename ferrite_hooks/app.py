@@ -111,8 +111,9 @@ class App:
         self._equip_keeper()
         self.engine.loading = True
         self.engine.refresh()
+        backlog = self.config.server.tcp_backlog
         for listener, tls in self._sockets:
-            self._servers.append(await serve(listener, lambda: Connection(self.clients), tls))
+            self._servers.append(await serve(listener, lambda: Connection(self.clients), backlog, tls))
         try:
             await self._start_web()
             gc.disable()  # data has no cycles: looking for them again and again would only cost
