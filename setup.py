@@ -10,10 +10,10 @@ from pathlib import Path
 from setuptools import setup
 
 HOT = {
-    "": "clock errors",
+    "": "clock counters errors",
     "resp": "encoder parser reply",
     "values": "encoding field_times index stream zset",
-    "webhooks": "delivery desk lanes match payload queue sign spill",
+    "webhooks": "delivery desk lanes match payload queue registry sign spill",
     "engine": (
         "blocking command engine expiry host keyspace latency lua lua_values monitor pause run scripts session stats "
         "syntax timers transactions"

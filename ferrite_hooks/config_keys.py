@@ -206,6 +206,14 @@ class Server:
     maxmemory_samples: int = _key(
         5, "Keys looked at for each eviction", redis="maxmemory-samples", live=True, low=1, high=64
     )
+    maxmemory_eviction_tenacity: int = _key(
+        10,
+        "How long one round of evicting may take: 0 = a few keys, 10 = half a millisecond, 100 = until there is room",
+        redis="maxmemory-eviction-tenacity",
+        live=True,
+        low=0,
+        high=100,
+    )
     notify_keyspace_events: str = _key(
         "",
         "Classes of keyspace notifications to publish, e.g. 'KEA'",

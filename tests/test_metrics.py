@@ -1,11 +1,11 @@
-"""Counters and histograms, and the series that Prometheus gets from them."""
+"""The series that Prometheus gets from the counters."""
 
 from __future__ import annotations
 
-import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from ferrite_hooks.metrics import Histogram, WebhookCollector, WebhookCounters, WebhookSample
+from ferrite_hooks.counters import WebhookCounters
+from ferrite_hooks.metrics import WebhookCollector, WebhookSample
 
 SERIES = """\
 ferrite_webhook_events_matched_total{webhook="w"} 0.0
@@ -59,18 +59,3 @@ def test_what_is_counted_is_shown() -> None:
         "ferrite_webhook_history_lost_total 2.0",
     ):
         assert line in lines
-
-
-def test_quantiles() -> None:
-    histogram = Histogram((1.0, 2.0, 4.0))
-    assert histogram.quantile(0.5) == 0.0
-    for value in (0.5, 1.0, 1.5, 3.0):
-        histogram.observe(value)
-    assert histogram.quantile(0.5) == pytest.approx(1.0)
-    assert histogram.quantile(0.99) == pytest.approx(3.92)
-    histogram.observe(100)
-    assert histogram.quantile(0.99) == 4.0, "the last bound, when all that is known is that it was passed"
-    twice = Histogram((1.0, 2.0, 4.0))
-    twice.add(histogram)
-    twice.add(histogram)
-    assert (twice.count, twice.sum) == (10, 212.0)

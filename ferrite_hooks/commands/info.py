@@ -18,6 +18,7 @@ from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.latency import percentile
 from ferrite_hooks.engine.libraries import libraries
 from ferrite_hooks.engine.memory import resident_bytes
+from ferrite_hooks.engine.overhead import Overhead, overhead
 from ferrite_hooks.engine.scripts import Scripts
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.stats import total_calls
@@ -88,22 +89,23 @@ def _clients(engine: Engine) -> Fields:
 def _memory(engine: Engine) -> Fields:
     meter, limit = engine.memory, engine.settings["maxmemory"]
     used, resident, startup, peak = meter.measure(), resident_bytes(), meter.startup, meter.peak
-    data = max(0, used - startup)
+    taken = overhead(engine)
+    data, grown = max(0, used - taken.total), max(1, used - startup)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name, size in (("used_memory", used), ("used_memory_rss", resident), ("used_memory_peak", peak)):
         yield name, size
         yield f"{name}_human", human(size)
     yield "used_memory_peak_perc", f"{used / peak * 100:.2f}%"
-    yield "used_memory_overhead", startup
+    yield "used_memory_overhead", min(used, taken.total)
     yield "used_memory_startup", startup
     yield "used_memory_dataset", data
-    yield "used_memory_dataset_perc", f"{data / used * 100:.2f}%"
+    yield "used_memory_dataset_perc", f"{data / grown * 100:.2f}%"
     yield "allocator_allocated", used
     yield "allocator_active", resident
     yield "allocator_resident", resident
     yield "total_system_memory", total
     yield "total_system_memory_human", human(total)
-    yield from _scripting_memory(engine)
+    yield from _scripting_memory(engine, taken)
     yield "maxmemory", limit
     yield "maxmemory_human", human(limit)
     yield "maxmemory_policy", engine.settings["maxmemory-policy"]
@@ -114,7 +116,7 @@ def _memory(engine: Engine) -> Fields:
     yield "mem_not_counted_for_evict", 0
     for name in ("mem_replication_backlog", "mem_total_replication_buffers", "mem_cluster_links", "mem_clients_slaves"):
         yield name, 0  # no replicas, no cluster
-    yield "mem_clients_normal", sum(s.transport_info().get("obuf", 0) for s in engine.sessions.values())
+    yield "mem_clients_normal", taken.clients
     yield "mem_aof_buffer", 0
     yield "mem_allocator", "python"
     yield "active_defrag_running", 0
@@ -122,13 +124,12 @@ def _memory(engine: Engine) -> Fields:
     yield "lazyfreed_objects", engine.lazyfree.freed
 
 
-def _scripting_memory(engine: Engine) -> Fields:
+def _scripting_memory(engine: Engine, taken: Overhead) -> Fields:
     scripting: Scripts | None = engine.extensions.get("scripting")
     held = libraries(engine)
-    used = scripting.used() if scripting is not None else 0
+    used, functions = taken.scripts, taken.functions
     cached = scripting.cache if scripting is not None else {}
     sources = sum(len(script.source) for script in cached.values())
-    functions = sum(map(len, held.sources()))
     yield from (
         ("used_memory_vm_eval", used), ("used_memory_lua", used), ("used_memory_scripts_eval", sources),
         ("used_memory_vm_functions", 0), ("used_memory_vm_total", used), ("used_memory_functions", functions),

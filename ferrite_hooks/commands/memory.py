@@ -5,6 +5,7 @@ from __future__ import annotations
 from ferrite_hooks.commands.common import help_lines, integer
 from ferrite_hooks.engine.command import Argv, command, container
 from ferrite_hooks.engine.memory import entry_bytes, resident_bytes
+from ferrite_hooks.engine.overhead import overhead
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import SYNTAX, ReplyError
 from ferrite_hooks.resp.reply import OK, Pairs, Reply, Verbatim
@@ -32,17 +33,23 @@ def memory_usage(s: Session, argv: Argv) -> Reply:
 @command("MEMORY STATS", "Figures about the process's memory.",
          group="server", since="4.0.0", tips=_ALL_SHARDS)  # fmt: skip
 def memory_stats(s: Session, argv: Argv) -> Reply:
-    keys = sum(len(db.data) for db in s.engine.databases)
-    meter = s.engine.memory
-    used = meter.measure()
-    data = max(0, used - meter.startup)
-    resident = resident_bytes()
-    clients = sum(session.transport_info().get("obuf", 0) for session in s.engine.sessions.values())
+    engine, meter = s.engine, s.engine.memory
+    keys = sum(len(db.data) for db in engine.databases)
+    taken, used, resident = overhead(engine), meter.measure(), resident_bytes()
+    data, grown = max(0, used - taken.total), max(1, used - meter.startup)
+    tables: list[Reply] = []
+    for index, (main, expires) in taken.tables.items():
+        tables += [f"db.{index}", Pairs(["overhead.hashtable.main", main, "overhead.hashtable.expires", expires,
+                                         "overhead.hashtable.slot-to-keys", 0])]  # fmt: skip
     return Pairs([
         "peak.allocated", meter.peak, "total.allocated", used, "startup.allocated", meter.startup,
-        "replication.backlog", 0, "clients.slaves", 0, "clients.normal", clients, "aof.buffer", 0,
-        "overhead.total", meter.startup, "keys.count", keys, "keys.bytes-per-key", data // max(1, keys),
-        "dataset.bytes", data, "dataset.percentage", data / used * 100, "peak.percentage", used / meter.peak * 100,
+        "replication.backlog", 0, "clients.slaves", 0, "clients.normal", taken.clients, "cluster.links", 0,
+        "aof.buffer", 0, "lua.caches", taken.scripts, "functions.caches", taken.functions, *tables,
+        "overhead.total", min(used, taken.total), "keys.count", keys, "keys.bytes-per-key", grown // max(1, keys),
+        "dataset.bytes", data, "dataset.percentage", data / grown * 100, "peak.percentage", used / meter.peak * 100,
+        "allocator.allocated", used, "allocator.active", resident, "allocator.resident", resident,
+        "allocator-fragmentation.ratio", resident / used, "allocator-fragmentation.bytes", resident - used,
+        "allocator-rss.ratio", 1.0, "allocator-rss.bytes", 0, "rss-overhead.ratio", 1.0, "rss-overhead.bytes", 0,
         "fragmentation", resident / used, "fragmentation.bytes", resident - used,
     ])  # fmt: skip
 

@@ -43,8 +43,9 @@ def judge(s: Session, flags: Flags, read_only: bool) -> None:
             raise ReplyError(OOM)
 
 
-def _evaluate(s: Session, argv: Argv, script: Script, read_only: bool) -> Reply:
-    keys, args = divide(argv)
+def _evaluate(
+    s: Session, argv: Argv, script: Script, keys: list[bytes], args: list[bytes], read_only: bool
+) -> Reply:
     judge(s, script.flags, read_only)
     return scripts(s.engine).run(Run(s, script.sha, argv, True, script.flags, read_only), script.function, keys, args)
 
@@ -69,19 +70,19 @@ def show(s: Session, argv: Argv) -> None:
 
 def _eval(s: Session, argv: Argv, read_only: bool) -> Reply:
     show(s, argv)
-    divide(argv)
-    return _evaluate(s, argv, scripts(s.engine).load(argv[1], keep=False), read_only)
+    keys, args = divide(argv)
+    return _evaluate(s, argv, scripts(s.engine).load(argv[1], keep=False), keys, args, read_only)
 
 
 def _evalsha(s: Session, argv: Argv, read_only: bool) -> Reply:
     show(s, argv)
     if len(argv[1]) != 40:
         raise ReplyError(NOSCRIPT)
-    divide(argv)
+    keys, args = divide(argv)
     script = scripts(s.engine).find(argv[1])
     if script is None:
         raise ReplyError(NOSCRIPT)
-    return _evaluate(s, argv, script, read_only)
+    return _evaluate(s, argv, script, keys, args, read_only)
 
 
 @command("EVAL script numkeys [key [key ...]] [arg [arg ...]]", "Runs a Lua script.",

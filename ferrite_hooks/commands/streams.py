@@ -64,7 +64,7 @@ def xadd(s: Session, argv: Argv) -> Reply:
             db.emit(key, "xtrim")
         engine.effect(b"XADD", key, b"MAXLEN", b"=", b"%d" % len(stream), name, *fields)
     elif options.id is None or options.id[1] is None:
-        engine.effect(b"XADD", key, name, *fields)
+        engine.effect_of([b"XADD", key, name, *fields])
     return name
 
 

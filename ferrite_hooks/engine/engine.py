@@ -171,9 +171,14 @@ class Engine:
 
     def effect(self, *argv: bytes) -> None:
         """Called by a handler: the journal gets this instead of its own arguments. Several calls add up."""
+        self.effect_of(list(argv))
+
+    def effect_of(self, argv: Argv) -> None:
+        """`effect`, for who has a list that nobody else holds."""
         if self.override is None:
-            self.override = []
-        self.override.append(list(argv))
+            self.override = [argv]
+        else:
+            self.override.append(argv)
 
     def capture(
         self, db: Database, key: bytes | None, event: str, new: Written, old: Written, expire_at: int

@@ -43,6 +43,13 @@ class Expiry:
         elif len(heap) > 4096 and len(heap) > 4 * sum(len(db.expires) for db in self._engine.databases):
             self._rebuild()
 
+    def trim(self) -> bool:
+        """Memory is full: gives up the entries of keys that have gone, where they are many. Returns whether."""
+        if len(self._heap) <= 64 + 2 * sum([len(db.expires) for db in self._engine.databases]):
+            return False
+        self._rebuild()
+        return True
+
     def note_fields(self, db: Database, key: bytes, times: FieldTimes) -> None:
         """The hash at `key` has fields with a time to live."""
         when = times.next()

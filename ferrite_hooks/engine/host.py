@@ -25,7 +25,7 @@ class Host:
         "background_save", "build", "check_settings", "compact", "config_file", "connections_received", "fork_usec",
         "forks", "input_bytes", "journal", "last_save", "output_bytes", "persistence", "port",
         "reads", "rejected_connections", "reload", "reload_journal", "rewrite_config", "run_id", "save",
-        "settings_changed", "shutdown", "tls_port", "writes",
+        "settings_changed", "shrink_clients", "shutdown", "tls_port", "writes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -35,6 +35,7 @@ class Host:
         self.build = build()
         self.connections_received = self.rejected_connections = self.input_bytes = self.output_bytes = 0
         self.reads = self.writes = 0  # chunks that came from clients, and went to them
+        self.shrink_clients: Callable[[], int] = int  # obeys maxmemory-clients; returns the bytes that will be free
         # INFO's persistence section, as (name, value) pairs
         self.persistence: Callable[[], list[tuple[str, Any]]] = list
         self.last_save = 0  # unix seconds

@@ -12,7 +12,9 @@ clients, client caches, keyspace notifications and webhooks learn of it. When no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain, islice
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ferrite_hooks.errors import WRONGTYPE, ReplyError
@@ -324,6 +326,20 @@ class Database:
         self.engine.capture(self, None, "flushdb", None, None, 0)
         return count
 
+    def compact(self) -> bool:
+        """Memory is full: gives back the room of tables most of whose entries have gone, which dicts keep. Returns
+        whether there was any."""
+        found = False
+        if _sparse(self.data):
+            self.data, found = dict(self.data), True
+            if self.keys_index is not None:
+                self.keys_index.moved(self.data)
+        if _sparse(self.expires):
+            self.expires, found = dict(self.expires), True
+        if self.accessed is not None and _sparse(self.accessed):
+            self.accessed, found = dict(self.accessed), True
+        return found
+
     # -- telling ---------------------------------------------------------------------------------------------
 
     def emit(self, key: bytes, event: str, new: Written = None, old: Written = None) -> None:
@@ -372,6 +388,11 @@ class Database:
         if self.keys_index is None:
             self.keys_index = Index(self.data)
         return self.keys_index
+
+
+def _sparse(table: Mapping[bytes, Any]) -> bool:
+    """Whether a table has three times the room that its entries need, or more."""
+    return getsizeof(table) > 4096 + 160 * len(table)
 
 
 def _as_string(value: Value, kind: type) -> Any:

@@ -160,8 +160,12 @@ class Lua:
         self, run: Function, run_tables: Function, function: Function, resp: int, keys: list[bytes], args: list[bytes]
     ) -> Value:
         count = len(keys) + len(args)
-        if count or self._memory() > MEMORY // 2:
-            self._make_room(sum(map(len, keys)) + sum(map(len, args)) + 64 * count)
+        size = 64 * count
+        for key in keys:
+            size += len(key)
+        for arg in args:
+            size += len(arg)
+        self._make_room(size)
         try:
             if count <= _MOST_ARGUMENTS:
                 result = run(function, resp, len(keys), *keys, *args)

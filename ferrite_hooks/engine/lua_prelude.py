@@ -348,20 +348,23 @@ local function finish(ok, v)
   if type(text) == 'string' then
     return match(text, '^[^%z]*'), 2, rawget(v, 'ignore_error_stats_update') == true
   end
+  if rawget(real[v] or v, 'ok') == 'OK' then return '+OK\r\n', 1 end
   local wire
   ok, wire = xpcall(function() return encode(v, resp) end, handler)
   if ok then return wire, 1 end
   return failure(wire)
 end
 
+local function one_key(key, ...) return {key}, {...} end
+local function two_keys(first, second, ...) return {first, second}, {...} end
 local function divide(count, ...)
+  if count == 1 then return one_key(...) end
   if count == 0 then return {}, {...} end
-  local all = {...}
-  local total = select('#', ...)
-  if count == total then return all, {} end
-  local keys, args = {}, {}
-  for i = 1, count do keys[i] = all[i] end
-  for i = count + 1, total do args[i - count] = all[i] end
+  if count == 2 then return two_keys(...) end
+  local keys, args = {...}, {}
+  for i = count + 1, select('#', ...) do
+    args[i - count], keys[i] = keys[i], nil
+  end
   return keys, args
 end
 

@@ -49,6 +49,7 @@ def run(s: Session, argv: Argv, started: int = 0) -> Reply:
         called = True
         reply = call(s, command, argv, started)
     except ReplyError as error:
+        error.__traceback__ = None  # it leads to this frame, and so to itself: the arguments would not be freed at once
         if not called and argv[0].lower() in _HTTP:
             log.warning("closing client id=%d addr=%s: it speaks HTTP, perhaps for somebody else", s.id, s.addr)
             s.close_after_reply = True  # before a line of its body is taken for a command

@@ -82,8 +82,9 @@ class Run:
     """One script or function while it runs."""
 
     __slots__ = (
-        "allow_oom", "argv", "changes_mark", "drained_db", "effects_mark", "ended", "evaluates", "killed", "name",
-        "oom", "outer", "read_only", "real_now", "repl", "session", "slow", "started", "thread", "wrote",
+        "allow_oom", "argv", "changes_mark", "done", "drained_db", "effects_mark", "ended", "error", "evaluates",
+        "killed", "name", "oom", "outer", "read_only", "real_now", "repl", "reply", "session", "slow", "started",
+        "thread", "wrote",
     )  # fmt: skip
 
     def __init__(self, s: Session, name: bytes, argv: Argv, evaluates: bool, flags: Flags, read_only: bool) -> None:
@@ -107,6 +108,15 @@ class Run:
         # from where on the tick's effects and changes are its own, and the database of the last one before
         self.effects_mark, self.changes_mark = len(engine.effects), len(engine.changes)
         self.drained_db = engine.drained_db
+        self.done = False
+        self.reply: Reply = None
+        self.error: Exception | None = None
+
+    def outcome(self) -> Reply:
+        """The reply, once it is done; raises what ended it."""
+        if self.error is not None:
+            raise self.error
+        return self.reply
 
 
 class Scripts:
@@ -121,6 +131,7 @@ class Scripts:
         self.evaluated = 0
         self.all_commands = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self._deadline = 0.0
+        self._idle: greenlet | None = None  # has done its script and waits for another
         self.lua = Lua(self._host(), libraries)
 
     def _host(self) -> dict[str, Any]:
@@ -180,18 +191,31 @@ class Scripts:
         s, engine = run.session, self.engine
         if s.deny_blocking or s.internal:
             return self._perform(run, function, keys, args)
-        thread = run.thread = greenlet(self._perform)
-        reply = thread.switch(run, function, keys, args)
-        if thread.dead:
-            return reply
+        thread = run.thread = self._idle or greenlet(self._work)
+        self._idle = None
+        thread.switch(run, function, keys, args)
+        if run.done:
+            return run.outcome()
         wait = Wait()
         engine.busy = BUSY_SCRIPT if run.evaluates else BUSY_FUNCTION
         engine.refresh()
         engine.timers.after(1, lambda: self._resume(run, wait))
         return wait
 
+    def _work(self, run: Run, function: Function, keys: list[bytes], args: list[bytes]) -> None:
+        """What a greenlet does: one script after the other, for it costs less to go on with one than to make one."""
+        while True:
+            try:
+                run.reply = self._perform(run, function, keys, args)
+            except Exception as error:
+                run.error = error
+            run.done = True
+            thread = self._idle = run.thread
+            assert thread is not None and thread.parent is not None
+            run, function, keys, args = thread.parent.switch()
+
     def _perform(self, run: Run, function: Function, keys: list[bytes], args: list[bytes]) -> Reply:
-        """The whole life of a script, on its own stack if it has one."""
+        """The whole life of a script."""
         s, engine = run.session, self.engine
         joined = engine.transaction  # of the EXEC around it
         if not joined:
@@ -241,19 +265,20 @@ class Scripts:
 
     def _resume(self, run: Run, wait: Wait) -> None:
         """The loop's turn is over: lets a suspended script go on, to its end or its next pause."""
-        engine, thread = self.engine, run.thread
-        assert thread is not None
+        engine = self.engine
+        assert run.thread is not None
+        run.thread.switch()
+        if not run.done:
+            engine.timers.after(1, lambda: self._resume(run, wait))
+            return
         try:
-            reply = thread.switch()
+            reply = run.outcome()
         except ReplyError as error:
             engine.count_error(error.text)
             reply = error
         except Exception:
             log.exception("script %s failed", run.name.decode("utf-8", "replace"))
             reply = ReplyError(INTERNAL)
-        if not thread.dead:
-            engine.timers.after(1, lambda: self._resume(run, wait))
-            return
         engine.clock.now = run.real_now
         engine.clock.tick()
         engine.busy = ""

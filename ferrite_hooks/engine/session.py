@@ -50,9 +50,7 @@ class Session:
         self.encode = encode2
         self.out: list[bytes] = []
         self.late: list[Reply] = []  # pushes that follow the reply of the command that is running
-        self.wake: Callable[[], None] = _nothing  # set by the connection
-        self.close: Callable[[], None] = _nothing
-        self.transport_info: Callable[[], dict[str, int]] = dict  # buffer sizes for CLIENT LIST
+        self.detach()
         self.close_after_reply = False
         self.internal = False  # not a client: journal replay, scripts
         self.user: User = engine.acl.default
@@ -76,6 +74,12 @@ class Session:
         self.tracking: Options | None = None  # CLIENT TRACKING
         self.special = False
         self.refresh()
+
+    def detach(self) -> None:
+        """No connection any more, or not yet: it sets these, and its buffers are freed when they let go of it."""
+        self.wake: Callable[[], None] = _nothing
+        self.close: Callable[[], None] = _nothing
+        self.transport_info: Callable[[], dict[str, int]] = dict  # buffer sizes for CLIENT LIST
 
     def refresh(self) -> None:
         """Recomputes `special`; called after anything that it depends on has changed."""

@@ -45,6 +45,7 @@ class Clients:
         # seconds)
         self.output_limits: dict[str, tuple[int, int, int]] = {}
         self._soft_since: dict[int, int] = {}  # client id -> unix ms since when it is over its soft limit
+        engine.host.shrink_clients = self.shrink
 
     def welcome(self, connection: Connection) -> None:
         engine, transport = self.engine, connection.transport
@@ -94,6 +95,7 @@ class Clients:
         self.tick.forget(connection)
         unblock(session)
         self.engine.forget(session)
+        session.detach()
 
     def close(self, connection: Connection) -> None:
         """Closes after what has been said is sent."""
@@ -131,14 +133,15 @@ class Clients:
                 self.drop(connection, "output buffer limit")
             elif idle_ms and s.last_at < oldest and not (s.blocked or s.subscribed or s in self.engine.monitors):
                 self.drop(connection, "idle timeout")
-        limit = clients_limit(self.engine)
-        if limit:
-            self._evict(limit)
+        self.shrink()
 
-    def _evict(self, limit: int) -> None:
-        """Redis's maxmemory-clients."""
+    def shrink(self) -> int:
+        """Redis's maxmemory-clients: the largest go until the others are small enough. Returns their bytes."""
+        limit = clients_limit(self.engine)
+        if not limit:
+            return 0
         sizes = [(memory(c.session), c) for c in self.connections.values() if not c.closed]
-        total = sum(size for size, _ in sizes)
+        total = before = sum(size for size, _ in sizes)
         for size, connection in sorted(sizes, key=itemgetter(0), reverse=True):
             if total < limit:
                 break
@@ -146,6 +149,7 @@ class Clients:
                 total -= size
                 self.engine.stats.evicted_clients += 1
                 self.drop(connection, "maxmemory-clients")
+        return before - total
 
 
 def _keep_alive(sock: socket.socket, seconds: int) -> None:

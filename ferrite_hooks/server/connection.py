@@ -1,8 +1,8 @@
 """One client's socket: bytes in, commands run, bytes out.
 
 A chunk's commands run in one go and their replies leave in one write, after the tick's changes were journaled
-(see tick.py). A client that does not read is not read from, and what it has sent already waits, so nothing it
-does makes replies pile up.
+(see tick.py). A client that does not read is not read from, and what it has sent already waits, as does what would
+make too large a reply at once: so nothing it does makes replies pile up.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ferrite_hooks.server.tick import Tick
 
 _TURN = 1024  # commands of one client before the others get their turn
+_ENOUGH = 1 << 20  # bytes of replies after which the rest of a turn waits until they are written
+_LOOK = 16  # commands between looks at how much it is
 _WAITING_MAX = 4096  # commands read ahead of a client that is blocked or does not read
 
 
@@ -67,6 +69,8 @@ class Connection:
             self._hold()
         elif commands:
             self._run(commands)
+            if self.waiting:
+                self.tick.loop.call_soon(self.resume)
         if parser.error is not None:
             self._protocol_error(parser.error)
         elif not commands and parser.buffered > self.clients.query_limit:
@@ -95,6 +99,7 @@ class Connection:
         s = self.session
         out = s.out
         started = s.engine.lap
+        seen = size = 0
         for number, argv in enumerate(commands, 1):
             reply = run(s, argv, started)
             started = s.engine.lap
@@ -105,7 +110,10 @@ class Connection:
                     encode2(out, reply)
                 else:
                     encode3(out, reply)
-            if s.blocked is not None or s.close_after_reply:
+            if not number % _LOOK:
+                size += sum([len(part) for part in out[seen:]])
+                seen = len(out)
+            if s.blocked is not None or s.close_after_reply or size > _ENOUGH:
                 self.waiting.extendleft(reversed(commands[number:]))
                 break
         self.tick.post(self)

@@ -37,6 +37,10 @@ class Index:
         """Every container of its own, for whoever empties them bit by bit when the members go."""
         return [self._buckets, self._gone, *([self._pool] if self._pool is not None else ())]
 
+    def moved(self, members: Collection[bytes]) -> None:
+        """The same members are in another container now."""
+        self._members = members
+
     def _spread(self, members: Collection[bytes]) -> None:
         bits = max(0, min(_BITS, (len(members) // _PER_BUCKET).bit_length()))
         self._shift = shift = _BITS - bits

@@ -92,6 +92,8 @@ def _packed_int(value: int) -> int:
 def _packed(item: bytes) -> int:
     """Bytes a string takes in a listpack, its back-length included. Canonical integers are stored as such."""
     size = len(item)
+    if 0 < size < 64 and item[0] > 57:  # no number
+        return size + 2
     if 0 < size <= 20 and (item.isdigit() or (item[0] == 45 and item[1:].isdigit())):
         value = int(item)
         if -(1 << 63) <= value < 1 << 63 and b"%d" % value == item:
@@ -113,10 +115,11 @@ class Node:
     (Redis keeps a node whose entries were all deleted by XDEL and then MINID; only XINFO's count of nodes shows it.)
     """
 
-    __slots__ = ("deleted", "entries", "ids", "last", "master", "names", "size")
+    __slots__ = ("_near", "deleted", "entries", "ids", "last", "master", "names", "size")
 
     def __init__(self, id: int, fields: Fields) -> None:
         self.master = id  # of the first entry ever in it: the node's key
+        self._near = min(id + 127, id | U64)  # ids up to here are of the same millisecond and store as one small step
         self.last = id  # of the last entry ever in it
         self.names = fields[::2]  # entries with the same fields store only their values
         self.ids: list[int] = []
@@ -141,22 +144,33 @@ class Node:
         return self.size + counts + adding >= (max_bytes if 0 < max_bytes < MAX_NODE_BYTES else MAX_NODE_BYTES)
 
     def append(self, id: int, fields: Fields) -> None:
-        names = fields[::2]
-        count = len(names)
-        if names == self.names:
-            self.size += sum(map(_packed, fields[1::2])) + _packed_int(count + 3)
+        count = len(fields) // 2
+        if self._has_names(fields, count):
+            for at in range(1, 2 * count, 2):
+                self.size += _packed(fields[at])
+            self.size += _packed_int(count + 3)
         else:
             self.size += sum(map(_packed, fields)) + _packed_int(count) + _packed_int(2 * count + 4)
-        ms = (id >> 64) - (self.master >> 64)
-        seq = (id & U64) - (self.master & U64)
-        self.size += 6 if ms <= 127 and 0 <= seq <= 127 else 2 + _packed_int(signed(ms)) + _packed_int(signed(seq))
+        if id <= self._near:
+            self.size += 6
+        else:
+            ms = (id >> 64) - (self.master >> 64)
+            seq = (id & U64) - (self.master & U64)
+            near = ms <= 127 and 0 <= seq <= 127
+            self.size += 6 if near else 2 + _packed_int(signed(ms)) + _packed_int(signed(seq))
         self.ids.append(id)
         self.entries.append(fields)
         self.last = id
 
+    def _has_names(self, fields: Fields, count: int) -> bool:
+        names = self.names
+        if count != len(names):
+            return False
+        return all(fields[2 * at] == names[at] for at in range(count))  # no slice: XADD's commonest case
+
     def copy(self) -> Node:
         node = Node(self.master, ())
-        node.last, node.names = self.last, self.names
+        node.last, node.names, node._near = self.last, self.names, self._near
         node.ids, node.entries = self.ids.copy(), self.entries.copy()
         node.deleted, node.size = self.deleted, self.size
         return node
@@ -289,7 +303,9 @@ class Stream:
         Raises ValueError when the fields and values are larger than any node.
         """
         nodes = self.nodes
-        adding = sum(map(len, fields))
+        adding = 0
+        for field in fields:
+            adding += len(field)
         if adding > MAX_NODE_BYTES:
             raise ValueError("entry too large")
         if not nodes or nodes[-1].full(adding, max_entries, max_bytes):
@@ -301,7 +317,8 @@ class Stream:
 
     def next_id(self, now_ms: int) -> int:
         """The id that `*` gives: greater than last_id even when the clock went back. May be MAX_ID + 1."""
-        return max(now_ms << 64, self.last_id + 1)
+        id = now_ms << 64
+        return id if id > self.last_id else self.last_id + 1
 
     def get(self, id: int) -> Fields | None:
         """The fields and values of one entry, None without it."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from ferrite_hooks.metrics import WebhookCounters
+from ferrite_hooks.counters import WebhookCounters
 from ferrite_hooks.webhooks import circuit as breaker
 from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
 from ferrite_hooks.webhooks.conditions import conditions_hold

@@ -20,7 +20,8 @@ from typing import Any
 
 import orjson
 
-from ferrite_hooks.metrics import DURABLE, WebhookCounters, WebhookSample
+from ferrite_hooks.counters import DURABLE, WebhookCounters
+from ferrite_hooks.metrics import WebhookSample
 from ferrite_hooks.store.frames import Frame
 from ferrite_hooks.webhooks.conditions import conditions_hold
 from ferrite_hooks.webhooks.definition import to_plain
@@ -124,16 +125,12 @@ class Manager:
 
     # -- changes -----------------------------------------------------------------------------------------------
 
-    def accept(self, changes: Iterable[Change], frame: int = 0) -> None:
+    def accept(self, changes: Sequence[Change], frame: int = 0) -> None:
         """Queues changes that the journal has, in its frame of this number (0: there is no journal). To be called once
         per tick."""
-        get = self.registry.get
-        for change in changes:
-            self.position = change.position
-            for serial in change.hooks:
-                delivery = get(serial)
-                if delivery is not None:
-                    delivery.accept(change, frame)
+        if changes:
+            self.position = changes[-1].position
+            self.registry.distribute(changes, frame)
 
     def refuses(self, db: int, events: Iterable[str], keys: Iterable[bytes | None]) -> str | None:
         """The name of a full webhook with OVERFLOW reject that would be told of one of these events of one of these

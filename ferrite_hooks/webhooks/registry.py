@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ferrite_hooks.webhooks.delivery import Delivery
 from ferrite_hooks.webhooks.match import Matcher
-from ferrite_hooks.webhooks.model import Overflow
+from ferrite_hooks.webhooks.model import Change, Overflow
 
 
 class Registry:
@@ -33,6 +33,15 @@ class Registry:
 
     def get(self, serial: int) -> Delivery | None:
         return self._by_serial.get(serial)
+
+    def distribute(self, changes: Sequence[Change], frame: int) -> None:
+        """Gives changes to the webhooks that the matcher found for them. `frame`: see Delivery.accept."""
+        known = self._by_serial
+        for change in changes:
+            for serial in change.hooks:
+                delivery = known.get(serial)
+                if delivery is not None:
+                    delivery.accept(change, frame)
 
     def add(self, delivery: Delivery) -> None:
         webhook = delivery.webhook

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ferrite_hooks.metrics import WebhookCounters
+from ferrite_hooks.counters import WebhookCounters
 from ferrite_hooks.resp.reply import Double
 from ferrite_hooks.webhooks import asymmetric
 from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery

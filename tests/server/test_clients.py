@@ -54,3 +54,17 @@ def test_the_largest_clients_go_when_all_are_too_large(tmp_path: Path) -> None:
         assert client.info("stats")["evicted_clients"] == 0
         for sock in deaf:
             sock.close()
+
+
+def test_a_pipeline_of_large_replies_is_not_answered_at_once(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data") as server, server.client() as client:
+        client.set("big", b"x" * 1_000_000)
+        status = Path(f"/proc/{server.process.pid}/status")  # type: ignore[union-attr]
+        with socket.create_connection(("127.0.0.1", server.port), 10) as sock, sock.makefile("rb") as file:
+            sock.sendall(b"GET big\r\n" * 300 + b"PING\r\n")  # no more than one chunk
+            for _ in range(300):
+                assert file.readline() == b"$1000000\r\n"
+                assert len(file.read(1_000_002)) == 1_000_002
+            assert file.readline() == b"+PONG\r\n"
+        peak = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        assert peak < 200_000  # kB
