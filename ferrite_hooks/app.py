@@ -9,6 +9,7 @@ for the user.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -230,8 +231,10 @@ class App:
             await self.web.start(server.metrics_bind, server.metrics_port)
         except OSError as error:
             where = f"{server.metrics_bind}:{server.metrics_port}"
+            taken = error.errno == errno.EADDRINUSE  # asyncio's text has the address a second time
+            why = "the port is in use" if taken else error.strerror or error
             raise ListenError(
-                f"cannot serve metrics on {where}: {error.strerror or error}; choose another with --metrics-port"
+                f"cannot serve metrics on {where}: {why}; choose another with --metrics-port, 0 = off"
             ) from error
 
     def health(self) -> dict[str, Any]:

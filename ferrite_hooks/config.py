@@ -183,9 +183,9 @@ def _typed(key: Key, raw: object) -> Value | None:
 def fits(key: Key, value: Any) -> str:
     """What is wrong with a value of the key's type, "" when nothing is."""
     if key.low is not None and value < key.low:
-        return f"expected at least {key.low:_}"
+        return f"expected at least {key.low}"
     if key.high is not None and value > key.high:
-        return f"expected at most {key.high:_}"
+        return f"expected at most {key.high}"
     if isinstance(value, int) and value >= 2**63:
         return "expected less than 2^63"
     if key.choices and value not in key.choices:

@@ -284,7 +284,7 @@ class Server:
         choices=("debug", "verbose", "notice", "warning"),
     )
     logformat: str = _key("text", "One line of text or one JSON object per entry", choices=("text", "json"))
-    metrics_bind: str = _key("127.0.0.1", "Address of metrics, health and the dashboard")
+    metrics_bind: str = _key("127.0.0.1", "Address of metrics and health")
     metrics_port: int = _key(9122, "Its port, 0 = off", **_PORT)
     tls_port: int = _key(0, "TLS port, 0 = none", redis="tls-port", live=True, **_PORT)
     tls_cert_file: str = _key("", "Certificate chain, PEM", redis="tls-cert-file", live=True)

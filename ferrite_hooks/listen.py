@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import os
 import random
@@ -19,9 +20,10 @@ import time
 from base64 import b64decode
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeVar
 
 from aiohttp import web
 
@@ -302,32 +304,25 @@ def printable(text: str) -> str:
 # --- the subcommands -----------------------------------------------------------------------------------------
 
 
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("expected a number from 0 to 1")
-    return value
+N = TypeVar("N", int, float)
 
 
-def _status(text: str) -> int:
-    value = int(text)
-    if not 200 <= value <= 599:
-        raise argparse.ArgumentTypeError("expected an HTTP status from 200 to 599")
-    return value
+def _number(kind: Callable[[str], N], low: int, high: int, expected: str) -> Callable[[str], N]:
+    """Reads an argument, or refuses it with what was expected."""
+
+    def read(text: str) -> N:
+        with suppress(ValueError):
+            if low <= (value := kind(text)) <= high:
+                return value
+        raise argparse.ArgumentTypeError(f"expected {expected}, got '{printable(text)}'")
+
+    return read
 
 
-def _milliseconds(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("expected milliseconds")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError("expected a port from 0 to 65535")
-    return value
+_rate = _number(float, 0, 1, "a number from 0 to 1")
+_status = _number(int, 200, 599, "an HTTP status from 200 to 599")
+_milliseconds = _number(int, 0, 86_400_000, "milliseconds, at most a day")
+_port = _number(int, 0, 65535, "a port from 0 to 65535")
 
 
 def _add_secret(parser: argparse.ArgumentParser) -> None:
@@ -356,7 +351,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         asyncio.run(_serve(behaviour, args.bind, args.port, sys.stdout, sys.stderr))
     except OSError as error:
-        print(f"ferrite-hooks listen: {args.bind}:{args.port}: {os.strerror(error.errno or 0)}", file=sys.stderr)
+        taken = error.errno == errno.EADDRINUSE
+        why = "the port is in use; choose another with --port" if taken else error.strerror or error
+        print(f"ferrite-hooks listen: {args.bind}:{args.port}: {why}", file=sys.stderr)
         return 1
     return 0
 

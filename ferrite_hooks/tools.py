@@ -31,6 +31,11 @@ class BackupError(Exception):
     """There is no backup; the text says why."""
 
 
+def _plain(error: Exception) -> str:
+    """Without Python's "[Errno 2]"."""
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+
+
 # --- check -----------------------------------------------------------------------------------------------------
 
 
@@ -40,6 +45,7 @@ def check(directory: Path, snapshot: str = "dump.rdb", fix: bool = False, say: S
     With `fix` the journal is cut at its first damage; what followed is set aside in .bad files. Raises OSError,
     JournalError (a server is running and `fix` was asked for).
     """
+    os.scandir(directory).close()  # says whether there is a directory that can be read
     mark, good = _check_snapshot(directory / snapshot, say)
     if not segment_paths(directory):
         if mark is not None and mark.needs:
@@ -160,7 +166,7 @@ def run_check(args: argparse.Namespace) -> int:
     try:
         return 0 if check(args.dir, args.snapshot, args.fix) else 1
     except (OSError, JournalError) as error:
-        print(f"ferrite-hooks check: {error}", file=sys.stderr)
+        print(f"ferrite-hooks check: {_plain(error)}", file=sys.stderr)
         return 2
 
 
@@ -173,6 +179,7 @@ def backup(directory: Path, target: Path, snapshot: str = "dump.rdb", files: Fil
 
     Raises BackupError, OSError.
     """
+    os.scandir(directory).close()  # before anything is made
     make_directories(files, target)
     if any(target.iterdir()):
         raise BackupError(f"{target} is not empty: choose another directory")
@@ -250,7 +257,7 @@ def run_backup(args: argparse.Namespace) -> int:
     try:
         made = backup(args.dir, args.target, args.snapshot)
     except (BackupError, OSError, sqlite3.Error) as error:
-        print(f"ferrite-hooks backup: {error}", file=sys.stderr)
+        print(f"ferrite-hooks backup: {_plain(error)}", file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in made)
     print(f"{len(made)} files, {size} bytes in {args.target}:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -14,9 +15,18 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1]))  # for the benchmarks; last, or it would hide the compiled build
 
 from fakes import Client, Harness
 from oracle import Oracle
+
+from ferrite_hooks.version import build
+
+
+def pytest_sessionstart() -> None:
+    """`make test` says which build it means; testing the other one in its stead would go unnoticed."""
+    if (meant := os.environ.get("FERRITE_HOOKS_BUILD", build())) != build():
+        raise pytest.UsageError(f"these would be tests of the {build()} build, not of the {meant} one")
 
 
 @pytest.fixture

@@ -148,6 +148,15 @@ def test_a_backup_needs_an_empty_target_and_a_source(tmp_path: Path) -> None:
         backup(tmp_path / "empty", tmp_path / "copy")
 
 
+@pytest.mark.parametrize("tool", ["check", "backup"])
+def test_a_directory_that_is_not_there(tmp_path: Path, tool: str) -> None:
+    missing, target = tmp_path / "missing", tmp_path / "target"
+    found = run(tool, str(missing), *[str(target)] * (tool == "backup"))
+    assert (found.returncode, found.stdout) == (2 if tool == "check" else 1, "")
+    assert found.stderr == f"ferrite-hooks {tool}: {missing}: No such file or directory\n"
+    assert not target.exists()
+
+
 def test_a_backup_does_not_grow_with_its_source(tmp_path: Path) -> None:
     segments = made(tmp_path / "data")
     backup(tmp_path / "data", tmp_path / "copy")

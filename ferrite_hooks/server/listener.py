@@ -121,12 +121,15 @@ def raise_file_limit(wanted: int) -> int:
     return soft
 
 
-async def serve(listener: socket.socket, factory: Factory, tls: ssl.SSLContext | None = None) -> asyncio.Server:
-    """Starts accepting on a bound socket."""
+async def serve(
+    listener: socket.socket, factory: Factory, backlog: int, tls: ssl.SSLContext | None = None
+) -> asyncio.Server:
+    """Starts accepting on a bound socket. The loop listens once more and has a small backlog of its own in mind, so
+    it has to be told ours."""
     loop = asyncio.get_running_loop()
     if listener.family == socket.AF_UNIX:
-        return await loop.create_unix_server(factory, sock=listener)
-    return await loop.create_server(factory, sock=listener, ssl=tls)
+        return await loop.create_unix_server(factory, sock=listener, backlog=backlog)
+    return await loop.create_server(factory, sock=listener, backlog=backlog, ssl=tls)
 
 
 def _explain(where: str, error: OSError) -> str:

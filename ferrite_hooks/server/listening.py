@@ -52,12 +52,13 @@ class Listeners:
         self._factory = factory  # makes what has the methods of asyncio.Protocol
         self._tls: ssl.SSLContext | None = None
         self._path = ""  # of the Unix socket
+        self._backlog = 0
         self._serving: asyncio.Task[None] | None = None
 
     def change(self, server: Server, certificates: bool = True) -> None:
         """Listens where `server` says, and nowhere else; `certificates`: the TLS files are to be read (again). Raises
         ListenError, and then nothing has changed."""
-        tls = self._tls
+        tls, self._backlog = self._tls, server.tcp_backlog
         if certificates:
             tls = tls_context(server) if server.tls_port else None
         wanted = dict.fromkeys(_places(server, tls))
@@ -89,7 +90,7 @@ class Listeners:
         for listener in list(self.all):
             if not listener.taken:
                 listener.taken = True
-                listener.server = await serve(listener.socket, self._factory, listener.tls)
+                listener.server = await serve(listener.socket, self._factory, self._backlog, listener.tls)
                 if listener not in self.all:  # closed meanwhile
                     listener.close()
 

@@ -161,7 +161,8 @@ def _damaged(path: Path, error: RdbError) -> SnapshotDamaged:
                     if rdb.position + 8 < path.stat().st_size:
                         text += f"; at byte {rdb.position - 1}: an end mark stands before the end"
             except RdbError as place:
-                text = f"{text}; {str(place).removeprefix(f'{path}: ')}"
+                if str(place) != text:
+                    text = f"{text}; {str(place).removeprefix(f'{path}: ')}"
     return SnapshotDamaged(
         f"{text}. Restore the file from a backup; `ferrite-hooks check` shows what the directory still has"
     )

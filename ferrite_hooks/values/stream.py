@@ -169,8 +169,8 @@ class Node:
         return all(fields[2 * at] == names[at] for at in range(count))  # no slice: XADD's commonest case
 
     def copy(self) -> Node:
-        node = Node.__new__(Node)
-        node.master, node.last, node.names, node._near = self.master, self.last, self.names, self._near
+        node = Node(self.master, ())
+        node.last, node.names, node._near = self.last, self.names, self._near
         node.ids, node.entries = self.ids.copy(), self.entries.copy()
         node.deleted, node.size = self.deleted, self.size
         return node

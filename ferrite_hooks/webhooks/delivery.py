@@ -262,6 +262,8 @@ class Delivery:
         if outcome.delivered:
             self._attempt(parcel, outcome, "delivered", "", now, 0)
             self._delivered(parcel, now)
+        elif outcome.stage is Stage.CUT:
+            self._cut(parcel, outcome, now)
         else:
             self._undelivered(parcel, outcome, now)
         self.desk.wake(self)
@@ -288,6 +290,17 @@ class Delivery:
             if was_open:
                 log.info("webhook %s: circuit closed", self.webhook.name)
                 self.tell("webhook.circuit.closed", self, {})
+
+    def _cut(self, parcel: Parcel, outcome: Outcome, now: int) -> None:
+        """We have ended the request: that says nothing of the receiver and costs no retry."""
+        if parcel.probe:
+            self.circuit = replace(self.circuit, probing=False)
+        else:
+            parcel.spent -= 1
+        self._attempt(parcel, outcome, "retrying", describe(outcome), now, now)
+        self.queue.wait(parcel)
+        self.again_at(parcel, now)
+        self.desk.note(*self.retry_note(parcel))
 
     def _undelivered(self, parcel: Parcel, outcome: Outcome, now: int) -> None:
         desk, settings, before = self.desk, self.desk.settings, self.circuit

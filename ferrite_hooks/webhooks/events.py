@@ -111,6 +111,8 @@ def _canonical(token: str) -> str:
         return name
     if len(token) <= MAX_NAME and _DOTTED_GLOB.fullmatch(token):
         return token
+    if "," in token:
+        raise ValueError(f"unknown event {token[:MAX_NAME]!a}; events stand apart, with spaces between them")
     raise ValueError(
         f"unknown event {token[:MAX_NAME]!a}; known are {' '.join(KNOWN)},"
         " and application events such as user.created or user.*"

@@ -161,6 +161,7 @@ def check_url(url: str, rules: Rules = Rules()) -> None:
         parts: SplitResult = urlsplit(url)
         port = parts.port
         host = URL(url).host  # what the client will connect to: the name in its IDNA form
+        (host or "").encode("idna")  # what the resolver will want: labels of 1 to 63 characters
     except ValueError:
         raise Refused("the URL is malformed")
     if parts.scheme.lower() not in ("http", "https"):

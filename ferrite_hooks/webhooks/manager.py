@@ -155,9 +155,12 @@ class Manager:
         """
         try:
             check_application_event(event)
-            data = canonical_json(data)
         except ValueError as refused:
             raise Refusal(str(refused)) from None
+        try:
+            data = canonical_json(data)
+        except ValueError as refused:
+            raise Refusal(f"DATA has to be JSON: {refused}") from None
         if len(data) > self.desk.settings.max_value_bytes:
             raise Refusal(f"DATA: at most {self.desk.settings.max_value_bytes} bytes")
         hooks = self.matcher.match(db, event, key)

@@ -166,6 +166,7 @@ class Stage(Enum):
     SEND = "send"
     TIMEOUT = "timeout"
     STATUS = "status"
+    CUT = "cut"  # by ourselves, before an answer: the server stops, or sends by other rules now
 
 
 class Outcome(NamedTuple):

@@ -183,22 +183,22 @@ def _base64(raw: bytes) -> str:
     return b64encode(raw).decode("ascii")
 
 
-def _pairs(items: list[Any], text: Text) -> dict[str, Any]:
+def _pairs(items: Sequence[Any], text: Text) -> dict[str, Any]:
     values = iter(items)
     return _js_order({text(f): None if v is None else text(v) for f, v in zip(values, values, strict=True)})
 
 
-def _scores(items: list[Any], text: Text) -> dict[str, Any]:
+def _scores(items: Sequence[Any], text: Text) -> dict[str, Any]:
     values = iter(items)
     pairs = zip(values, values, strict=True)
     return _js_order({text(m): None if s is None else orjson.Fragment(number(s)) for m, s in pairs})
 
 
-def _elements(items: list[Any], text: Text) -> list[Any]:
+def _elements(items: Sequence[Any], text: Text) -> list[Any]:
     return [None if e is None else text(e) for e in items]
 
 
-def _entry(items: list[Any], text: Text) -> dict[str, Any]:
+def _entry(items: Sequence[Any], text: Text) -> dict[str, Any]:
     """One stream entry. A field may occur twice in it; then its values are an array, in their order."""
     fields: dict[str, Any] = {}
     values = iter(items[1:])
@@ -213,7 +213,7 @@ def _entry(items: list[Any], text: Text) -> dict[str, Any]:
     return {"id": text(items[0]), "fields": _js_order(fields)}
 
 
-_SHAPES: dict[str, Callable[[list[Any], Text], Any]] = {
+_SHAPES: dict[str, Callable[[Sequence[Any], Text], Any]] = {
     "hash": _pairs, "zset": _scores, "list": _elements, "set": _elements, "stream": _entry,
 }  # fmt: skip
 

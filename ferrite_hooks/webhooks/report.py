@@ -144,7 +144,7 @@ def attempt(row: Row) -> dict[str, Any]:
         "http_status": row.http_status,
         "latency_ms": number(row.latency_ms),
         "error": row.error,
-        "response_body": row.body,
+        "response_body": row.body.decode("utf-8", "replace"),  # a client that decodes replies has to live with it
         "at": timestamp(row.at),
         "next_attempt_at": timestamp(row.next_attempt_at) if row.next_attempt_at else None,
     }

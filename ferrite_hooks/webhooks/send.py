@@ -38,7 +38,7 @@ RESOLVER_THREADS = 128  # started as needed; each may be held by one name whose 
 MAX_TRIES = 3  # connections that one request uses up when they turn out to be closed
 KNOWN_URLS = 4096  # parsed and judged once
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None)  # each request has one of its own
-_CLOSED = "the sender is closed"
+_CLOSED = "cut off: the server is stopping, or its settings have changed"
 _BROKEN = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
 
@@ -102,7 +102,7 @@ class Sender:
 
     async def _post(self, request: Request) -> Outcome:
         if self._closing:
-            return _failed(Stage.SEND, 0.0, _CLOSED)
+            return _failed(Stage.CUT, 0.0, _CLOSED)
         task = asyncio.current_task()
         assert task is not None
         answer = _Answer(task)
@@ -127,7 +127,7 @@ class Sender:
         except Exception as error:
             if not answer.status:
                 closed = self._closing and isinstance(error, TimeoutError)
-                stage, text = (Stage.SEND, _CLOSED) if closed else _classify(error, request)
+                stage, text = (Stage.CUT, _CLOSED) if closed else _classify(error, request)
                 return _failed(stage, _ms_since(started), text)
         return Outcome(
             Stage.STATUS, answer.status, _ms_since(started), "", bytes(answer.body), answer.retry_after

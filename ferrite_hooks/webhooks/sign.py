@@ -203,7 +203,7 @@ def _bearer(credentials: str) -> str:
 
 def _basic(credentials: str) -> str:
     if ":" not in credentials:
-        raise ValueError("AUTH basic expects user:password")
+        raise ValueError("basic needs user:password")
     return f"Basic {b64encode(credentials.encode()).decode()}"
 
 

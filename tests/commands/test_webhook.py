@@ -191,7 +191,7 @@ def test_asymmetric_keys_show_their_public_half_only(hooks: Hooks) -> None:
         (["WEBHOOK.REPLAY", "have", "EVENT", "evt_1"], "ERR no event id of this server"),
         (["WEBHOOK.REPLAY", "have", "ALL"], "ERR syntax error"),
         (["WEBHOOK.EMIT", "nodots"], "ERR bad event name"),
-        (["WEBHOOK.EMIT", "a.b", "DATA", "{"], "ERR "),
+        (["WEBHOOK.EMIT", "a.b", "DATA", "{"], "ERR DATA has to be JSON: "),
         (["WEBHOOK.EMIT", "webhook.created"], "ERR "),
         (["WEBHOOK.ROTATE", "have", "OVERLAP", "-1"], "ERR OVERLAP"),
     ],

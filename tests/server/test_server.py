@@ -88,6 +88,13 @@ def test_a_port_in_use_is_one_clear_line(server: ServerProcess, tmp_path: Path) 
     assert "Traceback" not in found.stderr
 
 
+def test_a_metrics_port_in_use_is_one_clear_line(server: ServerProcess, tmp_path: Path) -> None:
+    port = str(server.metrics_port)
+    found = run("--port", str(free_port()), "--dir", str(tmp_path / "other"), "--metrics-port", port)
+    assert found.returncode == 1
+    assert f"127.0.0.1:{port}: the port is in use; choose another with --metrics-port" in found.stderr
+
+
 def test_a_directory_in_use_names_the_process(server: ServerProcess) -> None:
     found = run("--port", str(free_port()), "--dir", str(server.directory), "--metrics-port", "0")
     assert found.returncode == 1

@@ -129,6 +129,15 @@ def test_a_cut_file_is_refused(tmp_path: Path, size: int) -> None:
         SnapshotFile(path)
 
 
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 100])
+def test_what_is_wrong_is_said_once(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "dump.rdb"
+    path.write_bytes(content)
+    with pytest.raises(SnapshotDamaged) as damaged:
+        SnapshotFile(path)
+    assert str(damaged.value).count(str(path)) == 1 and ";" not in str(damaged.value).partition(". ")[0]
+
+
 def test_leftovers_go(tmp_path: Path) -> None:
     path = tmp_path / "dump.rdb"
     for pid in (1, 22):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from webhook_world import FAILURE, GONE, OK, REFUSED, World
+from webhook_world import CUT, FAILURE, GONE, OK, REFUSED, World
 
 from ferrite_hooks.webhooks.desk import Settings
 from ferrite_hooks.webhooks.options import Limits
@@ -114,6 +114,36 @@ def test_in_flight_at_a_crash_arrives_again(world: World) -> None:
     world.crash()
     world.settle()
     assert world.flying[0].request.body == before.request.body
+
+
+def test_what_the_server_cuts_off_costs_no_retry(world: World) -> None:
+    hook = world.create(options="RETRIES 0")
+    world.write("k")
+    world.settle()
+    first = world.answer(CUT)
+    assert (hook.counters.dead, hook.counters.failed, hook.circuit.failures) == (0, 0, 0)
+    world.crash()
+    world.advance(1)
+    second = world.answer(CUT)  # as when settings change: the same server sends it again
+    assert (first.headers["X-Ferrite-Attempt"], second.headers["X-Ferrite-Attempt"]) == ("1", "2")
+    world.advance(1)
+    assert world.answer(OK).json == first.json
+    assert world.manager.find(b"w", "default").counters.dead == 0
+
+
+def test_a_probe_that_is_cut_off_is_made_again(world: World) -> None:
+    hook = world.create(options="RETRIES 9 RETRY_DELAY 1000 RETRY_BACKOFF fixed")
+    for i in range(5):
+        world.write(f"k{i}")
+    world.settle()
+    world.answer_all(FAILURE)
+    assert hook.circuit.open
+    world.advance(1000)
+    world.answer(CUT)
+    assert hook.circuit.open and hook.circuit.failures == 5
+    world.advance(1)
+    world.answer(OK)
+    assert not hook.circuit.open
 
 
 def test_gone_disables(world: World) -> None:

@@ -113,6 +113,7 @@ def test_urls_of_forbidden_addresses(url: str) -> None:
         "http://user@host/", "http://user:pass@host/", "http://@host/", "http://host:99999/", "http://host:x/",
         "http://host:0/", "http://host/a b", "http://host/\r\nX: y", "http://ho\tst/", "http://host\\@other/",
         "http://[::1/", "http://[zz]/", "http://host/" + "x" * 2040, "gopher://host/", "http://host/\ud800",
+        "http://" + "x" * 64 + ".com/", "http://a..b/",
     ],
 )  # fmt: skip
 def test_urls_that_are_no_webhooks(url: str) -> None:

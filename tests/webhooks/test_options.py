@@ -75,6 +75,7 @@ def test_secret_generate_is_told_once() -> None:
         ("RATE_LIMIT inf", "RATE_LIMIT"),
         ("EVENTS", "EVENTS"),
         ("EVENTS bogus", "bogus"),
+        ("EVENTS SET,DEL", "with spaces between them"),
         ("DB 16", "DB"),
         ("AUTH hunter2", "AUTH"),
         ("AUTH basic nocolon", "AUTH"),

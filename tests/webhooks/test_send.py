@@ -303,8 +303,7 @@ async def test_closing_ends_what_is_in_flight_with_an_outcome(receiver: Receiver
     in_flight = asyncio.create_task(sender.post(request(receiver.url(), 60_000)))
     await receiver.wait(1)
     await sender.close()
-    assert ((await in_flight).stage, (await in_flight).error) == (Stage.SEND, "the sender is closed")
-    assert (await sender.post(request(receiver.url()))).error == "the sender is closed"
+    assert (await in_flight).stage is (await sender.post(request(receiver.url()))).stage is Stage.CUT
     await sender.close()
 
 
@@ -325,7 +324,7 @@ async def test_a_resolver_that_hangs_holds_up_neither_the_request_nor_the_close(
         await asyncio.sleep(0)
         async with asyncio.timeout(10):
             await sender.close()
-        assert [(await task).error for task in waiting] == ["the sender is closed"] * 4
+        assert [(await task).stage for task in waiting] == [Stage.CUT] * 4
     finally:
         answered.set()
 

@@ -23,6 +23,7 @@ from ferrite_hooks.webhooks.options import Limits
 OK = Outcome(Stage.STATUS, 200, 5.0, "", b"thanks", "")
 FAILURE = Outcome(Stage.STATUS, 500, 5.0, "", b"oops", "")
 REFUSED = Outcome(Stage.CONNECT, 0, 1.0, "connection refused", b"", "")
+CUT = Outcome(Stage.CUT, 0, 5.0, "the server is stopping", b"", "")
 GONE = Outcome(Stage.STATUS, 410, 5.0, "", b"", "")
 
 
