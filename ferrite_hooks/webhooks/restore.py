@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ferrite_hooks.counters import DURABLE
 from ferrite_hooks.store.journal import JournalError
 from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
 from ferrite_hooks.webhooks.conditions import conditions_hold
@@ -261,7 +262,7 @@ class Restoration:
     def counters(self, serial: int, values: dict[str, int]) -> None:
         counters = self._delivery(serial).counters
         for name, value in values.items():
-            if name in counters.__slots__ and type(value) is int:
+            if name in (*DURABLE, "last_delivery") and type(value) is int:
                 setattr(counters, name, value)
 
     def serial(self, serial: int) -> None:
