@@ -89,7 +89,7 @@ def _big_keys(client: Any, protect: bool) -> None:
     for n in range(KEYS):
         client.setrange(n, 100_000, "x")
     client.config_set("maxmemory", used(client) + 4 * MB)
-    client.config_set("maxmemory-clients", 3 * MB if protect else 0)
+    client.config_set("maxmemory-clients", MB if protect else 0)
     client.execute_command("CLIENT", "NO-EVICT", "ON")
 
 

@@ -30,7 +30,8 @@ def tcp_backlog(listener: socket.socket) -> int:
 @pytest.mark.parametrize("make_loop", loops(), ids=["asyncio", "uvloop"])
 def test_the_accept_queue_is_as_long_as_configured(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def listening() -> None:
-        [listener] = bind_tcp(["127.0.0.1"], 0, BACKLOG)
+        listener = bind_tcp("127.0.0.1", 0, BACKLOG)
+        assert listener is not None
         server = await serve(listener, asyncio.Protocol, BACKLOG)
         longest = tcp_backlog(listener)
         server.close()
