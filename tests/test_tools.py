@@ -82,6 +82,16 @@ def test_damage_is_shown_and_fixed(tmp_path: Path) -> None:
     assert said(tmp_path)[0]
 
 
+def test_a_file_that_a_backup_shares_is_fixed_here_alone(tmp_path: Path) -> None:
+    segments = made(tmp_path)
+    spoil(segments[1], segments[1].stat().st_size - 2)
+    shared = tmp_path / "backup"
+    os.link(segments[1], shared)
+    before = shared.read_bytes()
+    assert said(tmp_path, fix=True)[0] and frames(tmp_path) == [4, 5]
+    assert shared.read_bytes() == before and segments[1].stat().st_size < len(before)
+
+
 def test_damage_in_what_a_start_does_not_need(tmp_path: Path) -> None:
     segments = made(tmp_path)
     spoil(segments[0], segments[0].stat().st_size - 2)

@@ -223,6 +223,11 @@ class Segments:
         self._list.clear()
 
     def _cut(self, path: Path, size: int) -> None:
+        if os.stat(path).st_nlink > 1:  # it is a backup's, too, whose copy stays as it is
+            own = path.with_suffix(".tmp")
+            copy_file(self.files, path, own)
+            self.files.rename(own, path)
+            self.files.sync_directory(self.directory)
         fd = self.files.open(path, os.O_WRONLY)
         try:
             self.files.truncate(fd, size)
