@@ -24,7 +24,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import ferrite_hooks
 from ferrite_hooks.webhooks.courier import Courier, Terms
@@ -215,8 +215,9 @@ class Postman:
         self.loop.call_soon(flight.done, Outcome(Stage.SEND, 0, 0.0, error, b"", "", id))
 
 
-class Carrier(asyncio.Protocol):
-    """Our end of the way to one process; `len()` counts the errands it has."""
+class Carrier:
+    """Our end of the way to one process; `len()` counts the errands it has. It has the methods of asyncio.Protocol, and
+    not that base class, so that the compiled build can give it a C struct."""
 
     def __init__(self, postman: Postman) -> None:
         self.lost = 0  # errands that it had when it died
@@ -244,7 +245,7 @@ class Carrier(asyncio.Protocol):
                 process = self._process = _start(theirs, self._postman.logs)
             try:
                 ours.setblocking(False)
-                await self._postman.loop.create_unix_connection(lambda: self, sock=ours)
+                await self._postman.loop.create_unix_connection(lambda: cast(Any, self), sock=ours)
                 watch = self._postman.loop.create_task(self._watch(process))
                 try:
                     await self._gone
@@ -290,6 +291,9 @@ class Carrier(asyncio.Protocol):
         self._postman.died(self, flights)
         if not self._gone.done():
             self._gone.set_result(None)
+
+    def eof_received(self) -> None:
+        """The process has ended: asyncio closes the transport, too."""
 
     # -- errands -----------------------------------------------------------------------------------------------
 
