@@ -81,8 +81,7 @@ class ServerProcess:
             raise AssertionError(f"the server did not stop:\n{self.log()}") from None
 
     def client(self, **options: object) -> redis.Redis:
-        """One that gives up at once: redis-py would wait seconds before it connects again."""
-        return redis.Redis(port=self.port, **{"retry": None, **options})  # type: ignore[arg-type]
+        return redis.Redis(port=self.port, **options)  # type: ignore[arg-type]
 
     def __enter__(self) -> ServerProcess:
         return self.start()

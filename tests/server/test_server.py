@@ -129,9 +129,9 @@ def test_sigterm_and_sigint_end_with_zero(tmp_path: Path) -> None:
 
 def test_password(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data", "--requirepass", "s3cret") as server:
-        with server.client() as stranger, pytest.raises(redis.AuthenticationError):
+        with server.client(retry=None) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.get("k")
-        with server.client(password="wrong") as stranger, pytest.raises(redis.AuthenticationError):
+        with server.client(password="wrong", retry=None) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.get("k")
         with server.client(password="s3cret", protocol=3) as friend:
             assert friend.set("k", b"x" * 100_000)
