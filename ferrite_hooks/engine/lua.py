@@ -19,6 +19,7 @@ from ferrite_hooks.errors import ReplyError
 
 MEMORY = 512 << 20
 _RESERVE = 16 << 20  # of MEMORY, for what Python gives to Lua
+_CAREFUL = ("call", "pcall")  # ask for room themselves
 _MOST_ARGUMENTS = 200  # passed on Lua's stack; more are passed in tables
 
 
@@ -79,7 +80,9 @@ class Lua:
         self.table: Callable[..., Table] = runtime.table_from
         compiler = runtime.eval(b"function(text) return assert(loadstring(text, '=prelude')) end")
         prelude, replies = compiler(lua_prelude.SOURCE), compiler(lua_replies.SOURCE)
-        given: dict[bytes, Any] = {name.encode(): self._guard(value) for name, value in host.items()}
+        given: dict[bytes, Any] = {
+            name.encode(): value if name in _CAREFUL else self._guard(value) for name, value in host.items()
+        }
         given |= {name.encode(): self._guard(value) for name, value in libraries(self).items()}
         given[b"explain"] = self._explain
         (

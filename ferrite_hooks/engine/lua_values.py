@@ -14,6 +14,7 @@ from ferrite_hooks.engine.lua import Lua, LuaFault
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.encoder import format_double
 from ferrite_hooks.resp.reply import (
+    OK,
     BigNumber,
     Double,
     Encoded,
@@ -29,6 +30,7 @@ from ferrite_hooks.resp.reply import (
 )
 
 _LARGE = 1 << 16  # bytes or elements from which on Lua's memory is asked for beforehand
+_OK = {b"ok": OK.text}
 _NO_WORDS = b"ERR Please specify at least one argument for this redis lib call"
 _BAD_WORDS = b"ERR Lua redis lib command arguments must be strings or integers"
 
@@ -62,6 +64,8 @@ def to_lua(lua: Lua, resp: int, value: Reply) -> Any:
         return value
     if value is None:
         return None if resp == 3 else False
+    if kind is Simple:
+        return lua.table(_OK if value is OK else {b"ok": value.text})
     if kind is list:
         if len(value) > _LARGE:
             lua.room(sum(len(item) if type(item) is bytes else 0 for item in value) + 64 * len(value))
@@ -106,7 +110,6 @@ def _list(resp: int, items: Callable[[Any], Any] = list) -> Convert:
 
 def _shared(resp: int) -> dict[type, Convert]:
     return {
-        Simple: lambda lua, value: lua.table({b"ok": value.text}),
         str: lambda lua, value: _text(value),
         tuple: _list(resp),
         Push: _list(resp, lambda value: value.items),

@@ -345,6 +345,7 @@ class Scripts:
 
     def _command(self, words: tuple[Any, ...]) -> Any:
         """Runs a command for the script. Raises LuaFault with its error."""
+        self.lua.room(0)
         run = self._of_script()
         s = run.session
         try:
