@@ -7,7 +7,7 @@ looked at again: one that subscribes to what it no longer may hear is closed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
@@ -69,7 +69,7 @@ class Acl:
         self.log: deque[LogEntry] = deque()  # the latest first
         self.log_id = 0
         self.denied = {"auth": 0, "command": 0, "key": 0, "channel": 0}  # for INFO
-        self.on_change: Callable[[], None] = lambda: None  # permissions have changed; set by `app`
+        self.on_change: Callable[[Collection[str]], None] = lambda users: None  # permissions; set by `app`
 
     # -- logging in ----------------------------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class Acl:
         for s in list(self._engine.sessions.values()):
             if s.user is user:
                 self._expel(s)
-        self.on_change()
+        self.on_change({name})
         return True
 
     def _expel(self, s: Session) -> None:
@@ -199,7 +199,7 @@ class Acl:
                 s.refresh()
                 if s.subscribed and not _may_listen(s):
                     self._engine.kill(s)
-        self.on_change()
+        self.on_change({user.name for user in users})
 
     # -- file ----------------------------------------------------------------------------------------------------
 

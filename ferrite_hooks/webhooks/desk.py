@@ -149,6 +149,13 @@ class Desk:
         """What an owner's webhooks have together."""
         return self.accounts.setdefault(owner, Account(self.settings.max_user_pending))
 
+    def leave(self, owner: str) -> None:
+        """One of an owner's webhooks is gone."""
+        account = self.account(owner)
+        account.webhooks -= 1
+        if not account.webhooks:
+            del self.accounts[owner]
+
     def may_post(self, own: int) -> bool:
         """Whether a webhook with `own` requests in flight may send one more."""
         left = self.settings.max_connections - self.in_flight

@@ -14,7 +14,7 @@ before the method returns. Methods that refuse raise Refusal, with a sentence fo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -273,7 +273,8 @@ class Manager:
         self.outside.notes([["hook", delivery.webhook.serial, None]])
         if self.history is not None:
             self.history.forget(delivery.webhook.serial)
-        self.review()
+        self.desk.total.webhooks = len(self.registry)
+        self.desk.leave(delivery.webhook.owner)
         self.on_change()
         self._tell("webhook.deleted", delivery, {})
 
@@ -320,7 +321,7 @@ class Manager:
         self.on_change()
 
     def review(self) -> None:
-        """Counts again what each owner has, and asks what he may: webhooks, the ACL or the settings have changed."""
+        """Counts again what each owner has, and asks what he may: at the start, and when the settings have changed."""
         desk, settings = self.desk, self.desk.settings
         desk.total.webhooks, desk.total.max_pending = len(self.registry), settings.max_pending
         desk.total.memory_events = settings.memory_events
@@ -331,16 +332,25 @@ class Manager:
         for delivery in self.registry:
             delivery.account.webhooks += 1
             self.desk.wake(delivery)
+        self.matcher.acl_changed(desk.accounts)
 
     def _judge(self, owner: str) -> None:
         account = self.desk.account(owner)
         account.held = not self.outside.is_user(owner)
         account.max_pending = 0 if self.outside.is_admin(owner) else self.desk.settings.max_user_pending
 
-    def acl_changed(self) -> None:
-        """Permissions or users have changed."""
-        self.matcher.clear()
-        self.review()
+    def acl_changed(self, users: Collection[str]) -> None:
+        """These users have come, gone, or have other permissions."""
+        owners = self.desk.accounts.keys() & users
+        if owners:
+            back = {owner for owner in owners if self.desk.account(owner).held and self.outside.is_user(owner)}
+            self.matcher.acl_changed(owners)
+            for owner in owners:
+                self._judge(owner)
+            if back:
+                for delivery in self.registry:
+                    if delivery.webhook.owner in back:
+                        self.desk.wake(delivery)
 
     # -- by hand -----------------------------------------------------------------------------------------------
 

@@ -181,7 +181,7 @@ def test_a_deleted_users_webhooks_send_nothing_until_the_user_is_back() -> None:
     world.create(owner="ann")
     world.write("k")
     world.deleted.add("ann")
-    world.manager.acl_changed()
+    world.manager.acl_changed({"ann"})
     assert world.write("other") == 0, "nothing is captured"
     world.settle()
     assert not world.flying
@@ -189,7 +189,7 @@ def test_a_deleted_users_webhooks_send_nothing_until_the_user_is_back() -> None:
     world.settle()
     assert not world.flying, "nor after a restart"
     world.deleted.clear()
-    world.manager.acl_changed()
+    world.manager.acl_changed({"ann"})
     world.settle()
     assert len(world.answer_all()) == 1
 
@@ -202,7 +202,7 @@ def test_a_replay_gives_nothing_that_the_owner_may_no_longer_read() -> None:
     world.settle()
     world.answer_all(FAILURE)
     world.unreadable.add(("ann", b"lost"))
-    world.manager.acl_changed()
+    world.manager.acl_changed({"ann"})
     assert world.manager.replay_dead(hook) == 1
     world.settle()
     assert [sent.json["key"] for sent in world.answer_all()] == ["mine"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from webhook_world import FAILURE, OK, World
 
+from ferrite_hooks.webhooks.definition import to_plain
 from ferrite_hooks.webhooks.desk import Settings
 from ferrite_hooks.webhooks.options import Refusal
 from ferrite_hooks.webhooks.payload import event_id
@@ -193,3 +194,32 @@ def test_tenants(world: World) -> None:
     with pytest.raises(Refusal, match="no such webhook"):
         world.manager.find(b"anns", "bob")
     assert world.manager.find(b"anns", "ann") is world.manager.find(b"anns", "default")
+
+
+def test_what_owners_have_is_counted_as_webhooks_come_and_go(world: World) -> None:
+    desk = world.manager.desk
+
+    def counted() -> tuple[int, dict[str, int]]:
+        return desk.total.webhooks, {owner: account.webhooks for owner, account in desk.accounts.items()}
+
+    for name, owner in (("a1", "ann"), ("b1", "bob"), ("a2", "ann"), ("a3", "ann")):
+        world.create(name, owner=owner)
+    for gone in ("a2", "b1", "a1"):
+        world.manager.delete(world.manager.find(gone.encode(), "default"))
+    assert counted() == (1, {"ann": 1})
+    world.manager.review()
+    assert counted() == (1, {"ann": 1})
+    world.settle()
+    world.crash()
+    desk = world.manager.desk
+    assert counted() == (1, {"ann": 1})
+
+
+def test_permissions_that_went_while_definitions_were_read_count(world: World) -> None:
+    hook = to_plain(world.create(owner="ann").webhook)
+    other = World()
+    other.manager.replay([], [["hook", 1, hook]])
+    other.unreadable.add(("ann", b"secret"))
+    other.start()
+    assert other.write("secret") == 0
+    assert other.write("k")

@@ -1,0 +1,121 @@
+"""Who has a glob that matches a key: an index that changes in place.
+
+Literal patterns stand in a dict; all others in nested dicts: by their literal prefix, by the length of their literal
+suffix, by that suffix. `user:*` and `order:*:items` are decided by that alone, and only what is left is matched as a
+glob; a pattern that many have stands there once. A look-up takes a step per length of a prefix, and one per length
+of a suffix that goes with a prefix of the key, however many patterns there are. One more costs the same among many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ferrite_hooks import glob
+
+QUICK_STEPS = 8  # a look-up in so many steps is as cheap as a cache
+
+_ByPrefix = dict[bytes, dict[int, dict[bytes, list["_Pattern"]]]]  # prefix -> length of the suffix -> suffix
+
+
+class _Pattern:
+    """One glob, and the serials of those who have it."""
+
+    __slots__ = ("literal", "predicate", "prefix", "serials", "shortest", "suffix")
+
+    def __init__(self, text: bytes) -> None:
+        self.prefix, self.suffix, certain = glob.affixes(text)
+        self.literal = certain is True
+        self.predicate = glob.compile(text) if certain is False else None  # None: its ends decide
+        self.shortest = len(self.prefix) + len(self.suffix)
+        self.serials: set[int] = set()
+
+
+class Patterns:
+    """Globs by who has them. `quick`: it is not worth remembering what `find` says."""
+
+    __slots__ = ("_by_prefix", "_by_text", "_first", "_heads", "_literal", "_predicates", "_tails", "quick")
+
+    def __init__(self) -> None:
+        self.quick = True
+        self._by_text: dict[bytes, _Pattern] = {}
+        self._literal: dict[bytes, list[_Pattern]] = {}
+        self._by_prefix: _ByPrefix = {}
+        self._heads: dict[int, int] = {}  # length of a prefix -> how many patterns of those above have one such
+        self._tails: dict[int, int] = {}  # length of a suffix -> the same
+        self._predicates = 0
+        self._first = [0] * 256  # how many of all patterns may match a key with this first byte
+
+    def add(self, serial: int, patterns: Iterable[bytes]) -> None:
+        for text in patterns:
+            pattern = self._by_text.get(text)
+            if pattern is None:
+                pattern = self._by_text[text] = _Pattern(text)
+                tree, path = self._place(pattern)
+                for step in path[:-1]:
+                    tree = tree.setdefault(step, {})
+                tree.setdefault(path[-1], []).append(pattern)
+                self._count(pattern, 1)
+            pattern.serials.add(serial)
+
+    def remove(self, serial: int, patterns: Iterable[bytes]) -> None:
+        """What was added, perhaps with repetitions."""
+        for text in patterns:
+            pattern = self._by_text.get(text)
+            if pattern is not None:
+                pattern.serials.discard(serial)
+                if not pattern.serials:
+                    del self._by_text[text]
+                    _prune(*self._place(pattern), pattern)
+                    self._count(pattern, -1)
+
+    def _place(self, pattern: _Pattern) -> tuple[dict[Any, Any], tuple[bytes | int, ...]]:
+        """Nested dicts, and the way in them to the list that a pattern is in."""
+        if pattern.literal:
+            return self._literal, (pattern.prefix,)
+        return self._by_prefix, (pattern.prefix, len(pattern.suffix), pattern.suffix)
+
+    def _count(self, pattern: _Pattern, by: int) -> None:
+        for byte in pattern.prefix[:1] or range(256):
+            self._first[byte] += by
+        if not pattern.literal:
+            for lengths, length in ((self._heads, len(pattern.prefix)), (self._tails, len(pattern.suffix))):
+                lengths[length] = lengths.get(length, 0) + by
+                if not lengths[length]:
+                    del lengths[length]
+            self._predicates += by * (pattern.predicate is not None)
+        self.quick = len(self._heads) + len(self._tails) + self._predicates <= QUICK_STEPS
+
+    def find(self, key: bytes, among: set[int], always: tuple[int, ...]) -> tuple[int, ...]:
+        """The serials, ascending, that are in `always`, or are in `among` and have a pattern which matches."""
+        size = len(key)
+        if size and not self._first[key[0]]:
+            return always
+        found: list[int] = []
+        for pattern in self._literal.get(key, ()):
+            found += among & pattern.serials
+        get = self._by_prefix.get
+        for length in self._heads:
+            by_tail = get(key[:length])  # the whole of a shorter key: what is found twice is told once
+            if by_tail is None:
+                continue
+            for tail, by_suffix in by_tail.items():
+                for pattern in by_suffix.get(key[size - tail :] if tail <= size else key, ()):
+                    predicate = pattern.predicate
+                    if (
+                        size >= pattern.shortest
+                        and not among.isdisjoint(pattern.serials)
+                        and (predicate is None or predicate(key))
+                    ):
+                        found += among & pattern.serials
+        return tuple(sorted({*found, *always})) if found else always
+
+
+def _prune(tree: Any, path: tuple[bytes | int, ...], pattern: _Pattern) -> None:
+    """Takes a pattern out of nested dicts, and what that leaves empty."""
+    if path:
+        _prune(tree[path[0]], path[1:], pattern)
+        if not tree[path[0]]:
+            del tree[path[0]]
+    else:
+        tree.remove(pattern)
