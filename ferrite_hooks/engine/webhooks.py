@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
     from ferrite_hooks.engine.session import Session
 
+FEW = 2  # queues; to look at so many costs no more than to ask which of them a write concerns
+
 
 def seams(
     engine: Engine,
@@ -85,7 +87,7 @@ def listen(engine: Engine, manager: Manager) -> None:
     rejecting = manager.registry.rejecting
 
     def refuse(s: Session, command: Command, argv: Argv) -> None:
-        if any(delivery.full for delivery in rejecting.values()):
+        if len(rejecting) > FEW or any(delivery.full for delivery in rejecting.values()):
             queued = (s.queue or []) if command.name == "exec" else [(command, argv)]
             for each, words in queued:
                 _refuse_write(manager, s, each, words)

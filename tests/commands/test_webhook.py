@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import timeit
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -360,7 +361,24 @@ async def test_replay_from_the_journal(hooks: Hooks) -> None:
     assert hooks.answer()["id"] == ids[1]
 
 
-def test_a_full_webhook_refuses_writes(hooks: Hooks) -> None:
+def test_webhooks_that_may_refuse_cost_nothing_where_they_are_not_concerned(hooks: Hooks) -> None:
+    def cost() -> float:
+        return min(timeit.repeat(lambda: hooks("SET", "k", "v"), number=200, repeat=5))
+
+    made = 0
+    costs = []
+    for count in (10, 900):
+        for n in range(made, count):
+            hooks("WEBHOOK.CREATE", f"w{n}", URL, "PATTERN", f"tenant{n}:*", "OVERFLOW", "reject")
+        made = count
+        costs.append(cost())
+    assert costs[1] < 4 * costs[0]
+
+
+@pytest.mark.parametrize("others", [0, 5])
+def test_a_full_webhook_refuses_writes(hooks: Hooks, others: int) -> None:
+    for n in range(others):
+        hooks("WEBHOOK.CREATE", f"other{n}", URL, "PATTERN", f"tenant{n}:*", "OVERFLOW", "reject")
     hooks("WEBHOOK.CREATE", "w", URL, "PATTERN", "k*", "MAX_PENDING", "1", "OVERFLOW", "reject")
     hooks("SET", "k1", "v")
     hooks.turn()
