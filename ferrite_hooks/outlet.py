@@ -27,6 +27,7 @@ from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store.journal import Journal
 from ferrite_hooks.webhooks.courier import Terms
 from ferrite_hooks.webhooks.desk import Settings
+from ferrite_hooks.webhooks.dial import load_tls
 from ferrite_hooks.webhooks.guard import Rules, check_url
 from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.manager import Manager
@@ -34,7 +35,6 @@ from ferrite_hooks.webhooks.model import Backoff, Overflow, Tls, Webhook
 from ferrite_hooks.webhooks.options import Limits
 from ferrite_hooks.webhooks.payload import event_id
 from ferrite_hooks.webhooks.postman import Postman, processes_for
-from ferrite_hooks.webhooks.send import load_tls
 
 # kept over a restart even when [webhooks.queue] persistence is off
 _LASTING = {"hook", "serial", "counters"}

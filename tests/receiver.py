@@ -24,6 +24,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ferrite_hooks.webhooks.model import Outcome, Request
+from ferrite_hooks.webhooks.send import Sender
+
 _REASONS = {200: "OK", 204: "No Content", 302: "Found", 410: "Gone", 429: "Too Many Requests", 500: "Oops"}
 
 
@@ -292,3 +295,10 @@ class Receiver:
         if self.fail_rate and self._random.random() < self.fail_rate:
             return self.failure
         return self.default
+
+
+async def posted(sender: Sender, request: Request) -> Outcome:
+    """What comes of a request."""
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    sender.send(request, answer.set_result)
+    return await answer

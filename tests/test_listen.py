@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from multidict import CIMultiDict
+from receiver import posted
 
 from ferrite_hooks import listen
 from ferrite_hooks.listen import SECRET_VARIABLE, Behaviour, Listener, printable, read_events
@@ -220,7 +221,7 @@ async def test_the_program_listens_prints_and_sums_up(program: Any) -> None:
     body = render_event(HOOK, change(1), "j")
     headers = headers_for(HOOK, "dlv_1", "SET", 1, body, int(time.time() * 1000))
     for path in ("", "any/path?x=1"):
-        assert (await sender.post(Request(url + path, headers, body, 5000))).status == 200
+        assert (await posted(sender, Request(url + path, headers, body, 5000))).status == 200
     await sender.close()
     process.send_signal(signal.SIGINT)
     out, err = await asyncio.to_thread(process.communicate, timeout=10)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import NamedTuple
 
 from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.guard import Rules
-from ferrite_hooks.webhooks.model import Errand, Outcome, Request, Stage, Tls, tls_of
+from ferrite_hooks.webhooks.model import Done, Errand, Outcome, Request, Stage, Tls, Webhook, tls_of
 from ferrite_hooks.webhooks.payload import batch_id, delivery_id, render_batch, render_event
 from ferrite_hooks.webhooks.send import Sender
 from ferrite_hooks.webhooks.sign import BATCH, headers_for, hide_secrets
@@ -74,22 +75,22 @@ class Courier:
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
-    async def carry(self, errand: Errand) -> Outcome:
-        """Sends one errand. Raises only CancelledError."""
+    def carry(self, errand: Errand, done: Done) -> None:
+        """Sends one errand; `done` gets its Outcome in a later turn."""
         terms = self._terms
         try:
             delivery, request = request_of(errand, terms)
         except Exception as broken:  # nothing an event holds may stop the others
             log.exception("webhook %s: cannot render an event", errand.webhook.name)
-            return Outcome(Stage.RENDER, 0, 0.0, f"cannot be rendered: {type(broken).__name__}", b"", "")
+            outcome = Outcome(Stage.RENDER, 0, 0.0, f"cannot be rendered: {type(broken).__name__}", b"", "")
+            asyncio.get_running_loop().call_soon(done, outcome)
+            return
         if self._sender is None:
             self._sender = Sender(
                 terms.rules, terms.tls,
                 max_connections=terms.max_connections, max_response_bytes=terms.max_response_bytes,
             )  # fmt: skip
-        stage, status, latency_ms, error, body, retry_after, _ = await self._sender.post(request)
-        shown = hide_secrets(errand.webhook, body) if body else b""
-        return Outcome(stage, status, latency_ms, error, shown, retry_after, delivery)
+        self._sender.send(request, partial(_sent, errand.webhook, delivery, done))
 
     async def close(self, grace_seconds: float) -> None:
         """Takes no more errands, gives those under way so long; the rest get an Outcome."""
@@ -98,3 +99,10 @@ class Courier:
             await sender.close(grace_seconds)
         if self._leaving:
             await asyncio.wait(self._leaving)
+
+
+def _sent(webhook: Webhook, delivery: str, done: Done, outcome: Outcome) -> None:
+    """Makes an errand's outcome of its request's."""
+    stage, status, latency_ms, error, body, retry_after, _ = outcome
+    shown = hide_secrets(webhook, body) if body else b""
+    done(Outcome(stage, status, latency_ms, error, shown, retry_after, delivery))

@@ -37,13 +37,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ferrite_hooks.clock import Clock
 from ferrite_hooks.store.frames import Frame
-from ferrite_hooks.webhooks.model import Errand, Outcome
+from ferrite_hooks.webhooks.model import Done, Errand, Outcome
 
 if TYPE_CHECKING:
     from ferrite_hooks.webhooks.delivery import Delivery
 
 Note = list[Any]
-Done = Callable[[Outcome], None]
 Post = Callable[[Errand, Done], None]
 Pick = Callable[[Sequence[int]], Iterable[Frame]]
 Aside = Callable[[Callable[[], Any], Callable[[Any], None]], object]

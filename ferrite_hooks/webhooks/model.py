@@ -6,6 +6,7 @@ self-contained, so that nothing later has to read the store. Its tuple form is w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
@@ -183,3 +184,6 @@ class Outcome(NamedTuple):
     @property
     def delivered(self) -> bool:
         return self.stage is Stage.STATUS and 200 <= self.status < 300
+
+
+Done = Callable[[Outcome], None]  # what the outcome of a request is told

@@ -40,6 +40,11 @@ def _base32(number: int, width: int) -> str:
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * (width - 2), -1, -10)])
 
 
+@lru_cache(maxsize=1024)
+def _alone(serial: int) -> str:
+    return _base32(serial, 16)
+
+
 @lru_cache(maxsize=256)
 def _high_digits(number: int) -> str:
     return _base32(number, 10)
@@ -68,6 +73,8 @@ def batch_id(journal_id: str, serial: int, positions: Sequence[int]) -> str:
 
 
 def _group(serial: int, positions: Sequence[int]) -> str:
+    if len(positions) == 1:
+        return _position(positions[0]) + _alone(serial)
     text = ",".join(map(str, (serial, *positions)))
     digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=10).digest(), "big")
     return _position(positions[0]) + _base32(digest, 16)

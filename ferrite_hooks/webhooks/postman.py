@@ -28,8 +28,7 @@ from typing import Any, cast
 
 import ferrite_hooks
 from ferrite_hooks.webhooks.courier import Courier, Terms
-from ferrite_hooks.webhooks.desk import Done
-from ferrite_hooks.webhooks.model import Errand, Outcome, Stage, Webhook
+from ferrite_hooks.webhooks.model import Done, Errand, Outcome, Stage, Webhook
 from ferrite_hooks.webhooks.payload import delivery_id
 from ferrite_hooks.webhooks.sending import (
     CLOSE,
@@ -97,7 +96,6 @@ class Postman:
         self._carriers: set[Carrier] = set()  # these, and those that are starting
         self._keepers: list[asyncio.Task[None]] = []  # of one process each
         self._own = Courier(terms)
-        self._errands: set[asyncio.Task[None]] = set()  # that the loop sends itself
         self._stranded: deque[Flight] = deque()  # a process died with them, and there is no other one now
 
     def post(self, errand: Errand, done: Done) -> None:
@@ -105,9 +103,8 @@ class Postman:
         if self.ready:
             self._choose(errand.webhook.serial).take(Flight(errand, done))
             return
-        task = self.loop.create_task(self._carry(errand, done))
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
+        if not self.closing.is_set():
+            self._own.carry(errand, done)
 
     def prepare(self) -> None:
         """There will be errands: starts the processes, in the background."""
@@ -128,25 +125,11 @@ class Postman:
         for carrier in self._carriers:
             carrier.leave(grace_seconds)
         await self._own.close(grace_seconds)
-        if self._errands:
-            await asyncio.wait(self._errands)
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=grace_seconds + LEAVE_SECONDS)
             for keeper in self._keepers:
                 keeper.cancel()
             await asyncio.wait(self._keepers)
-
-    # -- by the loop -------------------------------------------------------------------------------------------
-
-    async def _carry(self, errand: Errand, done: Done) -> None:
-        if self.closing.is_set():
-            return
-        try:
-            outcome = await self._own.carry(errand)
-        except Exception as broken:  # it answers with an Outcome; whatever else it does must not hang the queue
-            log.exception("a request could not be sent")
-            outcome = Outcome(Stage.SEND, 0, 0.0, type(broken).__name__, b"", "")
-        done(outcome)
 
     # -- by processes ------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_network
 from typing import Any, cast
 
@@ -82,7 +83,7 @@ class Sending(asyncio.Protocol):
         self._unpacker = unpacker()
         self._outcomes: list[Any] = []  # not yet told
         self._hurry: asyncio.TimerHandle | None = None  # when they have to be
-        self._tasks: dict[int, asyncio.Task[None]] = {}  # by errand id
+        self._under_way = 0  # errands
         self._obey: dict[int, Callable[..., None]] = {
             POST: self._post, HOOK: self._hook, FORGET: self._hooks.clear, TERMS: self._terms, CLOSE: self._close,
         }  # fmt: skip
@@ -105,7 +106,8 @@ class Sending(asyncio.Protocol):
     def _post(self, id: int, serial: int, attempt: int, now: int, events: Any) -> None:
         changes = [(Change._make(change), coalesced) for change, coalesced in events]
         errand = Errand(self._hooks[serial], attempt, now, changes)
-        self._tasks[id] = self._loop.create_task(self._carry(id, errand))
+        self._under_way += 1
+        self._courier.carry(errand, partial(self._done, id))
 
     def _hook(self, plain: dict[str, Any]) -> None:
         webhook = from_plain(plain)
@@ -122,19 +124,18 @@ class Sending(asyncio.Protocol):
 
     async def _end(self, grace_seconds: float) -> None:
         await self._courier.close(grace_seconds)
-        if self._tasks:
-            await asyncio.wait(self._tasks.values())
+        await asyncio.sleep(0)  # the last outcomes come in a later turn
         self._flush()
         self._transport.close()  # once what was written is away
 
     # -- what is done ------------------------------------------------------------------------------------------
 
-    async def _carry(self, id: int, errand: Errand) -> None:
-        stage, status, latency_ms, error, body, retry_after, delivery = await self._courier.carry(errand)
-        del self._tasks[id]
+    def _done(self, id: int, outcome: Outcome) -> None:
+        stage, status, latency_ms, error, body, retry_after, delivery = outcome
+        self._under_way -= 1
         outcomes = self._outcomes
         outcomes.append((id, stage.value, status, latency_ms, error, body, retry_after, delivery))
-        if len(outcomes) >= len(self._tasks):
+        if len(outcomes) >= self._under_way:
             self._flush()
         elif self._hurry is None:
             self._hurry = self._loop.call_later(PATIENCE, self._flush)

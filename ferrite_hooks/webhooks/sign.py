@@ -10,6 +10,7 @@ scheme the old secret signs in X-Ferrite-Signature-Old, as its header is compare
 from __future__ import annotations
 
 import binascii
+import hashlib
 import hmac
 import re
 import secrets
@@ -29,6 +30,7 @@ _PLAIN = " !#$&'()*+,/:;<=>?@[]^`{|}"  # stands for itself in X-Ferrite-Webhook;
 USER_AGENT = f"ferrite-hooks/{__version__}"
 
 Headers = tuple[tuple[str, str], ...]
+_Hashes = tuple["hashlib._Hash", "hashlib._Hash"]
 
 
 class SignatureError(ValueError):
@@ -76,15 +78,29 @@ def _standard_key(secret: str) -> bytes:
     return secret.encode()
 
 
-@lru_cache(maxsize=1024)
-def _keyed(key: bytes) -> hmac.HMAC:
-    """An HMAC that has taken its key: copies of it take messages, in half the time."""
-    return hmac.new(key, digestmod="sha256")
+def _hashes(key: bytes) -> _Hashes:
+    key = hashlib.sha256(key).digest() if len(key) > 64 else key
+    padded = key.ljust(64, b"\0")
+    return hashlib.sha256(bytes(b ^ 0x36 for b in padded)), hashlib.sha256(bytes(b ^ 0x5C for b in padded))
 
 
 @lru_cache(maxsize=1024)
-def _standard_keyed(secret: str) -> hmac.HMAC:
-    return _keyed(_standard_key(secret))
+def _ferrite_hashes(secret: str) -> _Hashes:
+    return _hashes(secret.encode())
+
+
+@lru_cache(maxsize=1024)
+def _standard_hashes(secret: str) -> _Hashes:
+    return _hashes(_standard_key(secret))
+
+
+def _hmac_sha256(hashes: _Hashes, message: bytes) -> hashlib._Hash:
+    """HMAC (RFC 2104) of a message. The two hashes have taken the key, once for all messages: so it takes half the
+    time of the hmac module."""
+    inner, outer = hashes[0].copy(), hashes[1].copy()
+    inner.update(message)
+    outer.update(inner.digest())
+    return outer
 
 
 # --- schemes ------------------------------------------------------------------------------------------------
@@ -93,19 +109,14 @@ def _standard_keyed(secret: str) -> hmac.HMAC:
 def _ferrite(secret: str, id: str, seconds: str, body: bytes) -> str:
     if asymmetric.is_private(secret):
         return ""  # the scheme is symmetric
-    mac = _keyed(secret.encode()).copy()
-    mac.update(body)
-    return "sha256=" + mac.hexdigest()
+    return "sha256=" + _hmac_sha256(_ferrite_hashes(secret), body).hexdigest()
 
 
 def _standard(secret: str, id: str, seconds: str, body: bytes) -> str:
-    start = f"{id}.{seconds}.".encode()
+    message = f"{id}.{seconds}.".encode() + body
     if asymmetric.is_private(secret):
-        return asymmetric.sign(secret, start + body)
-    mac = _standard_keyed(secret).copy()
-    mac.update(start)
-    mac.update(body)
-    return "v1," + b64encode(mac.digest()).decode()
+        return asymmetric.sign(secret, message)
+    return "v1," + b64encode(_hmac_sha256(_standard_hashes(secret), message).digest()).decode()
 
 
 # Header -> the signature in it, from (secret, message id, unix seconds as text, body); "" = not with this secret.

@@ -57,6 +57,16 @@ def test_every_header_of_a_request() -> None:
     }
 
 
+@pytest.mark.parametrize("size", [1, 31, 63, 64, 65, 200, 512])
+def test_a_secret_of_any_length_signs_as_the_hmac_module_does(size: int) -> None:
+    secret = "s" * size
+    headers = dict(headers_for(replace(HOOK, secret=secret), "dlv_1", "SET", 1, BODY, 1_700_000_000_000))
+    ferrite = hmac.new(secret.encode(), BODY, hashlib.sha256).hexdigest()
+    standard = hmac.new(secret.encode(), b"dlv_1.1700000000." + BODY, hashlib.sha256).digest()
+    assert headers["X-Ferrite-Signature"] == f"sha256={ferrite}"
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(standard).decode()}"
+
+
 def test_without_a_secret_nothing_is_signed() -> None:
     names = {name.lower() for name in headers(replace(HOOK, secret=""))}
     assert "webhook-id" in names and not any("signature" in name for name in names)

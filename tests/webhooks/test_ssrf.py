@@ -8,9 +8,8 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from receiver import Receiver, Reply
+from receiver import Receiver, Reply, posted
 
-from ferrite_hooks.webhooks import send
 from ferrite_hooks.webhooks.guard import Refused, Rules, check_url
 from ferrite_hooks.webhooks.model import Outcome, Request, Stage, Tls
 from ferrite_hooks.webhooks.send import Sender
@@ -60,7 +59,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return answer(addresses, port)
 
-    monkeypatch.setattr(send.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return names
 
 
@@ -73,7 +72,7 @@ async def inside() -> AsyncIterator[Receiver]:
 
 async def post(url: str, rules: Rules) -> Outcome:
     sender = Sender(rules, Tls())
-    outcome = await sender.post(Request(url, (), b"{}", 2000))
+    outcome = await posted(sender, Request(url, (), b"{}", 2000))
     await sender.close()
     return outcome
 

@@ -8,9 +8,9 @@ import pytest
 from webhook_world import World
 
 from ferrite_hooks.webhooks import report
+from ferrite_hooks.webhooks.dial import load_tls
 from ferrite_hooks.webhooks.model import Tls, Webhook, tls_of
 from ferrite_hooks.webhooks.options import Limits, Refusal, parse
-from ferrite_hooks.webhooks.send import load_tls
 
 GENERAL = Tls(True, "general-ca", "general-cert", "general-key")
 BASE = Webhook(1, "w", "https://example.com/")
