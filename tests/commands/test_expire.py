@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 from fakes import Client, Harness
 from histories import play
@@ -21,10 +23,18 @@ COMMANDS = st.one_of(
 ).map(lambda parts: (*parts[:3], *parts[3]) if len(parts) == 4 else parts)
 
 
+def apart(words: tuple[str, ...], seconds: int) -> tuple[str, ...]:
+    """No two deadlines from now may be the same but for how long the commands between them took: GT and LT compare."""
+    if words[0] not in ("EXPIRE", "PEXPIRE") or int(words[2]) <= 0:
+        return words
+    unit = 1 if words[0] == "EXPIRE" else 1000
+    return (*words[:2], str(int(words[2]) + seconds * unit), *words[3:])
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(COMMANDS, min_size=5, max_size=30), resp=st.sampled_from([2, 3]))
 def test_random_histories(redis_port: int, history: list[tuple[str, ...]], resp: int) -> None:
-    play(redis_port, [*history, ("PERSIST", "a"), ("PERSIST", "b")], resp)
+    play(redis_port, [*map(apart, history, count()), ("PERSIST", "a"), ("PERSIST", "b")], resp)
 
 
 @pytest.mark.parametrize(
