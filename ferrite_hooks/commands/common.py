@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from math import ceil, inf, isinf
 from random import choices
+from typing import Final
 
 from ferrite_hooks.engine.command import COMMANDS
 from ferrite_hooks.engine.engine import Engine
@@ -30,12 +31,13 @@ from ferrite_hooks.values.longdouble import LongDouble
 from ferrite_hooks.values.raw import Raw
 from ferrite_hooks.webhooks.model import Written
 
-I64_MIN, I64_MAX = -(2**63), 2**63 - 1
-SAMPLE_MAX = 1_000_000  # members that a negative count may ask for
-_INTEGER = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
-_FLOAT = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)\Z", re.IGNORECASE)
-_HEX_FLOAT = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?\Z", re.IGNORECASE)
-_NOT_ZERO = re.compile(rb"[^ep]*[1-9]", re.IGNORECASE)
+I64_MIN: Final = -(2**63)
+I64_MAX: Final = 2**63 - 1
+SAMPLE_MAX: Final = 1_000_000  # members that a negative count may ask for
+_INTEGER: Final = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
+_FLOAT: Final = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)\Z", re.IGNORECASE)
+_HEX_FLOAT: Final = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?\Z", re.IGNORECASE)
+_NOT_ZERO: Final = re.compile(rb"[^ep]*[1-9]", re.IGNORECASE)
 
 
 def integer(raw: bytes | bytearray, error: str = NOT_INTEGER) -> int:
@@ -134,7 +136,7 @@ def block_deadline(engine: Engine, raw: bytes) -> int:
     return engine.clock.now + ceil(seconds * 1000) if seconds else 0
 
 
-EXPIRE_UNITS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
+EXPIRE_UNITS: Final = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
 
 
 def deadline(engine: Engine, option: bytes, raw: bytes, name: str) -> int:

@@ -5,13 +5,15 @@ A deadline is replicated as the instant it means (PEXPIREAT), one that is alread
 
 from __future__ import annotations
 
+from typing import Final
+
 from ferrite_hooks.commands.common import I64_MAX, I64_MIN, integer
 from ferrite_hooks.engine.command import Argv, command
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import ReplyError, invalid_expire, printable
 from ferrite_hooks.resp.reply import Reply
 
-_CONDITIONS = frozenset([b"NX", b"XX", b"GT", b"LT"])
+_CONDITIONS: Final = frozenset([b"NX", b"XX", b"GT", b"LT"])
 _NONE: set[bytes] = set()
 
 

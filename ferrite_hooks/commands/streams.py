@@ -6,6 +6,8 @@ with the length its trim came to, so that a replay does the same whatever the cl
 
 from __future__ import annotations
 
+from typing import Final
+
 from ferrite_hooks import errors
 from ferrite_hooks.commands.common import integer
 from ferrite_hooks.commands.stream_args import (
@@ -27,7 +29,7 @@ from ferrite_hooks.resp.reply import NIL_ARRAY, OK, Reply
 from ferrite_hooks.values.stream import MAX_ID, U64, Stream, format_id
 from ferrite_hooks.webhooks.model import Written
 
-_PLAIN = Added(2, None, True, None)  # XADD key * …
+_PLAIN: Final = Added(2, None, True, None)  # XADD key * …
 
 
 @command(

@@ -7,6 +7,8 @@ KEEPTTL`, `DEL key`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from ferrite_hooks.commands.common import (
     EXPIRE_UNITS,
     I64_MAX,
@@ -28,9 +30,9 @@ from ferrite_hooks.errors import OVERFLOW, SYNTAX, ReplyError, wrong_arity
 from ferrite_hooks.resp.reply import OK, Reply
 from ferrite_hooks.values.raw import Raw
 
-_SET_WORDS = frozenset([b"NX", b"XX", b"GET", b"KEEPTTL"])
-_GETEX_WORDS = frozenset([b"PERSIST"])
-_KEEPS = frozenset([b"KEEPTTL", b"PERSIST"])  # go with no expiry
+_SET_WORDS: Final = frozenset([b"NX", b"XX", b"GET", b"KEEPTTL"])
+_GETEX_WORDS: Final = frozenset([b"PERSIST"])
+_KEEPS: Final = frozenset([b"KEEPTTL", b"PERSIST"])  # go with no expiry
 _TTL = "[EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds"
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import chain, islice
 from sys import getsizeof
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ferrite_hooks.errors import WRONGTYPE, ReplyError
 from ferrite_hooks.values.collections import Hash, List, Set
@@ -35,7 +35,7 @@ T = TypeVar("T")
 TYPE_NAMES: dict[type, str] = {
     bytes: "string", Raw: "string", Hash: "hash", List: "list", Set: "set", ZSet: "zset", Stream: "stream",
 }  # fmt: skip
-SNAPSHOT_MAX = 64  # larger collections are told by type and length when they are deleted
+SNAPSHOT_MAX: Final = 64  # larger collections are told by type and length when they are deleted
 
 
 class Database:

@@ -7,7 +7,7 @@ types are tables with one field that names them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from ferrite_hooks.engine.command import Argv
 from ferrite_hooks.engine.lua import Lua, LuaFault
@@ -29,10 +29,10 @@ from ferrite_hooks.resp.reply import (
     Verbatim,
 )
 
-_LARGE = 1 << 16  # bytes or elements from which on Lua's memory is asked for beforehand
-_OK = {b"ok": OK.text}
-_NO_WORDS = b"ERR Please specify at least one argument for this redis lib call"
-_BAD_WORDS = b"ERR Lua redis lib command arguments must be strings or integers"
+_LARGE: Final = 1 << 16  # bytes or elements from which on Lua's memory is asked for beforehand
+_OK: Final = {b"ok": OK.text}
+_NO_WORDS: Final = b"ERR Please specify at least one argument for this redis lib call"
+_BAD_WORDS: Final = b"ERR Lua redis lib command arguments must be strings or integers"
 
 
 def to_argv(words: tuple[Any, ...]) -> Argv:

@@ -8,8 +8,8 @@ blocked clients afterwards. Errors are raised anywhere and caught here.
 from __future__ import annotations
 
 import logging
-from time import perf_counter_ns
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from ferrite_hooks import errors
 from ferrite_hooks.engine.blocking import Wait, block
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.session import Session
 
 log = logging.getLogger("ferrite_hooks.engine")
+_now: Final = time.perf_counter_ns  # without a look-up in the compiled build
 
-_IN_RESP2_SUBSCRIPTION = frozenset(
+_IN_RESP2_SUBSCRIPTION: Final = frozenset(
     ["ping", "subscribe", "ssubscribe", "sunsubscribe", "psubscribe", "unsubscribe", "punsubscribe", "quit", "reset"]
 )
-_HTTP = frozenset([b"post", b"host:"])  # how a request begins that a web page or a webhook was made to send here
-_NOT_QUEUED = frozenset(["exec", "discard", "multi", "watch", "quit", "reset"])
+_HTTP: Final = frozenset([b"post", b"host:"])  # how a request begins that a web page or a webhook was made to send here
+_NOT_QUEUED: Final = frozenset(["exec", "discard", "multi", "watch", "quit", "reset"])
 
 
 def run(s: Session, argv: Argv, started: int = 0) -> Reply:
@@ -76,20 +77,20 @@ def run(s: Session, argv: Argv, started: int = 0) -> Reply:
 def call(s: Session, command: Command, argv: Argv, started: int = 0) -> Reply:
     """Runs one command: its handler, its statistics, its effects for the journal. Raises ReplyError.
 
-    `started` is perf_counter_ns() where the caller knows it: `engine.lap`, when the command before has ended."""
+    `started` is time.perf_counter_ns() where the caller knows it: `engine.lap`, when the command before has ended."""
     engine = s.engine
     before = engine.dirty
     outer, engine.command, engine.session = engine.command, command, s
     reply: Reply = None
     if not started:
-        started = perf_counter_ns()
+        started = _now()
     try:
         reply = command.handler(s, argv)
     except ReplyError:
         command.failed += 1
         raise
     finally:
-        engine.lap = perf_counter_ns()
+        engine.lap = _now()
         nanoseconds = engine.lap - started
         if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
             command.buckets[BITS[nanoseconds >> 6] if nanoseconds < 65536 else nanoseconds.bit_length()] += 1

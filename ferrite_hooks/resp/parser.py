@@ -2,24 +2,26 @@
 
 Two parsers, one contract. hiredis reads a chunk of ordinary commands at C speed, but it trusts array headers
 (it reserves 8 bytes for each element that a header only announces), accepts types that no request may have,
-and cannot go on after an inline command. So its answer counts only when the chunk has as many lines as such
-commands have; in every other case the careful parser below reads the same bytes again, exactly as Redis does:
-nothing is reserved before it has arrived, and each malformed input gets Redis's own error. (What is contrived so
-that its lines add up, say a status among the arguments, is taken where Redis would refuse it.)
+and cannot go on after an inline command. So its answer counts only when the chunk is as long as its commands are
+when clients write them; in every other case the careful parser below reads the same bytes again, exactly as Redis
+does: nothing is reserved before it has arrived, and each malformed input gets Redis's own error. (What is contrived
+so that its bytes add up, say a status among the arguments and zeros before a length, is taken where Redis would
+refuse it.)
 """
 
 from __future__ import annotations
 
 import re
+from typing import Final
 
 import hiredis
 
 Argv = list[bytes]
 
-INLINE_MAX = 64 * 1024
-_INT_MAX = 2**31 - 1
-_HUGE_HEADER = re.compile(rb"\*\d{5}")
-_INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]{0,18})\Z")  # string2ll: no plus, no leading zeros or blanks
+INLINE_MAX: Final = 64 * 1024
+_INT_MAX: Final = 2**31 - 1
+_HUGE_HEADER: Final = re.compile(rb"\*\d{5}")
+_INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,18})\Z")  # string2ll: no plus, no leading zeros or blanks
 
 
 class Parser:
@@ -75,17 +77,19 @@ class Parser:
             return None
         reader = self._reader
         commands: list[Argv] = []
-        left = data.count(b"\r\n")
+        left = len(data)
         try:
             reader.feed(data)
             while left > 0:
                 command = reader.gets()
                 if type(command) is not list or not command:
                     raise TypeError
+                left -= 3 + _digits(len(command))
                 for word in command:
                     if type(word) is not bytes:
                         raise TypeError
-                left -= 1 + 2 * len(command)
+                    size = len(word)
+                    left -= 5 + _digits(size) + size
                 commands.append(command)
             if not left:
                 return commands
@@ -183,9 +187,14 @@ class Parser:
         return end + 1
 
 
-_BLANK = frozenset(b" \n\r\t\0\x0b\x0c")
-_ESCAPES = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}  # \n \r \t \b \a
-_HEX = frozenset(b"0123456789abcdefABCDEF")
+def _digits(number: int) -> int:
+    """How many a length is written with."""
+    return 1 if number < 10 else 2 if number < 100 else 3 if number < 1000 else len(str(number))
+
+
+_BLANK: Final = frozenset(b" \n\r\t\0\x0b\x0c")
+_ESCAPES: Final = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}  # \n \r \t \b \a
+_HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
 def split_inline(line: bytes) -> Argv | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from ferrite_hooks.engine.command import Argv
 from ferrite_hooks.engine.run import run
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ferrite_hooks.server.clients import Clients
     from ferrite_hooks.server.tick import Tick
 
-_TURN = 1024  # commands of one client before the others get their turn
-_ENOUGH = 1 << 20  # bytes of replies after which the rest of a turn waits until they are written
-_LOOK = 16  # commands between looks at how much it is
-_WAITING_MAX = 4096  # commands read ahead of a client that is blocked or does not read
-_WAITING_BYTES = 1 << 20  # and how many bytes of them, about
+_TURN: Final = 1024  # commands of one client before the others get their turn
+_ENOUGH: Final = 1 << 20  # bytes of replies after which the rest of a turn waits until they are written
+_LOOK: Final = 16  # commands between looks at how much it is
+_WAITING_MAX: Final = 4096  # commands read ahead of a client that is blocked or does not read
+_WAITING_BYTES: Final = 1 << 20  # and how many bytes of them, about
 
 
 class Connection:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.server.connection import Connection
@@ -22,10 +22,10 @@ from ferrite_hooks.webhooks.model import Change
 
 log = logging.getLogger("ferrite_hooks.server")
 
-CLOCK_NS = 250_000  # how old the engine's idea of the time may be
+CLOCK_NS: Final = 250_000  # how old the engine's idea of the time may be
 LAG_MS = 2000  # how far behind the disk may be under `everysec` before writers have to wait for it
-NO_LIMIT = 1 << 62
-RETRY_SECONDS = 0.2  # between attempts to append what the disk has refused
+NO_LIMIT: Final = 1 << 62
+RETRY_SECONDS: Final = 0.2  # between attempts to append what the disk has refused
 
 
 class JournalLike(Protocol):

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from random import random
-from typing import Any
+from typing import Any, Final
 
-_BITS = 48  # of the hash that place a member; cursors stay below 2**48
-_MASK = (1 << _BITS) - 1
-_PER_BUCKET = 8
+_BITS: Final = 48  # of the hash that place a member; cursors stay below 2**48
+_MASK: Final = (1 << _BITS) - 1
+_PER_BUCKET: Final = 8
 
 
 class Index:

@@ -17,18 +17,18 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from sortedcontainers import SortedDict
 
-U64 = (1 << 64) - 1
-MAX_ID = (1 << 128) - 1
-UNKNOWN = -1  # a group's entries_read when it cannot be told
+U64: Final = (1 << 64) - 1
+MAX_ID: Final = (1 << 128) - 1
+UNKNOWN: Final = -1  # a group's entries_read when it cannot be told
 MAX_NODE_BYTES = 1 << 30  # however large the configured limit
 
 Fields = tuple[bytes, ...]  # field, value, field, value, …
 
-_NUMBER = re.compile(rb"[ \t-\r]*([+-]?)([0-9]+)", re.ASCII)
+_NUMBER: Final = re.compile(rb"[ \t-\r]*([+-]?)([0-9]+)", re.ASCII)
 
 
 def format_id(id: int) -> bytes:

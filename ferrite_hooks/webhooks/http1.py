@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from httptools import HttpParserError, HttpResponseParser
 
 from ferrite_hooks.webhooks.dial import Peer
 from ferrite_hooks.webhooks.model import Done, Request
 
-KEEP_LIMIT = 1024  # bytes of an answer that are kept
-MAX_HEAD = 65_536  # bytes of an answer before its body, interim answers included
-MAX_RETRY_AFTER = 64  # bytes
-SMALL = 16_384  # bytes of a body up to which a copy costs less than a second buffer
+KEEP_LIMIT: Final = 1024  # bytes of an answer that are kept
+MAX_HEAD: Final = 65_536  # bytes of an answer before its body, interim answers included
+MAX_RETRY_AFTER: Final = 64  # bytes
+SMALL: Final = 16_384  # bytes of a body up to which a copy costs less than a second buffer
 
 class Exchange:
     """A request on its way, and what has arrived of its answer."""

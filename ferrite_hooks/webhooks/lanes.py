@@ -13,10 +13,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
+from typing import Final
 
 from ferrite_hooks.webhooks.model import Change
 
-BEHIND, READY, SENT, WAITING, GONE = range(5)
+BEHIND: Final = 0
+READY: Final = 1
+SENT: Final = 2
+WAITING: Final = 3
+GONE: Final = 4
 
 
 class Pending:

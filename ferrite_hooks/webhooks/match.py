@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable
+from typing import Final
 
 from ferrite_hooks.webhooks.events import selects
 from ferrite_hooks.webhooks.model import Webhook
 from ferrite_hooks.webhooks.patterns import Patterns
 
-CACHED_ANSWERS = 65_536
-CACHED_KEY_BYTES = 256  # longer keys are looked up each time, so that the cache's memory is bounded
-CACHED_SCOPES = 1024  # (database, event) pairs
-FLUSH_EVENTS = frozenset({"flush", "flushdb", "swapdb"})
+CACHED_ANSWERS: Final = 65_536
+CACHED_KEY_BYTES: Final = 256  # longer keys are looked up each time, so that the cache's memory is bounded
+CACHED_SCOPES: Final = 1024  # (database, event) pairs
+FLUSH_EVENTS: Final = frozenset({"flush", "flushdb", "swapdb"})
 
 MayRead = Callable[[str, bytes], bool]  # (owner, key) -> whether the ACL lets the owner read the key
 ReadsAll = Callable[[str], bool]  # owner -> whether it may read every key

@@ -9,11 +9,11 @@ of a suffix that goes with a prefix of the key, however many patterns there are.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from ferrite_hooks import glob
 
-QUICK_STEPS = 8  # a look-up in so many steps is as cheap as a cache
+QUICK_STEPS: Final = 8  # a look-up in so many steps is as cheap as a cache
 
 _ByPrefix = dict[bytes, dict[int, dict[bytes, list["_Pattern"]]]]  # prefix -> length of the suffix -> suffix
 

@@ -19,18 +19,18 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from math import isfinite
 from time import gmtime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.model import Change, Format, Webhook, Written
 
-MAX_SAFE = 2**53 - 1  # the largest integer that JavaScript holds exactly
-MAX_VALUE_BYTES = 65536  # default of webhooks.max_value_bytes
-MAX_DEPTH = 128  # nesting of an application event's data
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts as the numbers do
-_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+MAX_SAFE: Final = 2**53 - 1  # the largest integer that JavaScript holds exactly
+MAX_VALUE_BYTES: Final = 65536  # default of webhooks.max_value_bytes
+MAX_DEPTH: Final = 128  # nesting of an application event's data
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts as the numbers do
+_PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
 
 # --- ids ----------------------------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ def number(value: int | float) -> bytes:
     return f"{sign}0.{'0' * (-power - 1)}{digits.replace('.', '')}".encode()
 
 
-_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 def _as_index(key: str) -> int:
@@ -119,7 +119,7 @@ def _js_order(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 def _string(text: str) -> bytes:
@@ -455,7 +455,7 @@ FORMATS: dict[Format, Builder] = {
 
 _IN_BATCH: dict[Format, Builder] = {**FORMATS, Format.STANDARD: _with_id}
 
-_CONTENT_TYPES = {
+_CONTENT_TYPES: Final = {
     (Format.CLOUDEVENTS, False): "application/cloudevents+json",
     (Format.CLOUDEVENTS, True): "application/cloudevents-batch+json",
 }

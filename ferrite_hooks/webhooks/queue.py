@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from typing import Final
 
 from ferrite_hooks.webhooks.circuit import Circuit
 from ferrite_hooks.webhooks.lanes import GONE, SENT, Lanes, Parcel, Pending, lane_of
 from ferrite_hooks.webhooks.model import Change, Overflow, Webhook
 from ferrite_hooks.webhooks.spill import Spill
 
-NEVER = math.inf
-_CATCH_UP_MS = 10  # how much of a rate limit's delay may be made up for when a timer comes late
+NEVER: Final = math.inf
+_CATCH_UP_MS: Final = 10  # how much of a rate limit's delay may be made up for when a timer comes late
 
 
 class Queue:

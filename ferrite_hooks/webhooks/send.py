@@ -15,7 +15,7 @@ import asyncio
 import ssl
 from collections import deque
 from time import perf_counter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from httptools import HttpParserError
 from yarl import URL
@@ -25,11 +25,11 @@ from ferrite_hooks.webhooks.guard import Refused, Rules, check_host
 from ferrite_hooks.webhooks.http1 import Connection, Exchange
 from ferrite_hooks.webhooks.model import Done, Outcome, Request, Stage, Tls
 
-MAX_ERROR = 300  # characters of an error text
+MAX_ERROR: Final = 300  # characters of an error text
 # Shorter than what common servers allow (Node: 5 s), so that we seldom write to a connection about to close.
-KEEPALIVE_SECONDS = 4.0
-KNOWN_URLS = 4096  # parsed and judged once
-_CLOSED = "cut off: the server is stopping, or its settings have changed"
+KEEPALIVE_SECONDS: Final = 4.0
+KNOWN_URLS: Final = 4096  # parsed and judged once
+_CLOSED: Final = "cut off: the server is stopping, or its settings have changed"
 
 
 class _Route(NamedTuple):
