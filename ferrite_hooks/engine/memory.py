@@ -86,7 +86,7 @@ class Meter:
         arenas = max(0, _resident()[1] - malloc.arena - malloc.hblkhd)
         inside = self._inside * blocks / self._blocks if blocks else arenas
         if arenas > self._mark:
-            inside = max(inside, self._inside + arenas - self._mark)
+            inside = max(inside, min(inside, self._inside) + arenas - self._mark)
             self._mark = arenas
         elif arenas <= self._mark - _ARENA:
             self._mark = arenas

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
+
+from ferrite_hooks.engine import memory
 
 SCRIPT = """
 import os
@@ -36,3 +41,16 @@ def test_what_is_taken_and_given_back_is_seen() -> None:
     for taken, full, half in rows:
         assert 0.9 * taken < full < 1.35 * taken, rows
         assert half < 0.75 * full, rows  # though the resident set has hardly shrunk
+
+
+def test_a_page_more_does_not_hide_what_was_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    arenas, blocks = 10_000_000, 100_000
+    monkeypatch.setattr(memory, "_mallinfo", lambda: SimpleNamespace(arena=0, hblkhd=0, uordblks=0))
+    monkeypatch.setattr(memory, "_resident", lambda: (arenas, arenas))
+    monkeypatch.setattr(memory, "getallocatedblocks", lambda: blocks)
+    meter = memory.Meter()
+    assert meter.measure() == arenas
+    arenas, blocks = arenas + 4096, blocks // 2
+    assert meter.measure() == 5_000_000 + 4096
+    arenas, blocks = arenas + 4096, blocks + 1
+    assert meter.measure() == pytest.approx(5_000_000 + 2 * 4096, abs=200)
