@@ -180,7 +180,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "build": build(),
         "redis-server": redis,
-        **{name: version(name) for name in ("ferrite-hooks", "uvloop", "hiredis", "aiohttp") if _installed(name)},
+        **{name: version(name) for name in ("ferrite-hooks", "uvloop", "hiredis", "httptools", "aiohttp") if _installed(name)},
     }
 
 
