@@ -95,8 +95,9 @@ class Connection:
     def close(self) -> None:
         """Ends the connection at once, and an exchange by it without a word."""
         self._exchange = None
-        if self._transport is not None:
-            self._transport.abort()  # close() would go on sending to a receiver that may never read
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()  # close() would go on sending to a receiver that may never read
 
     def _finish(self, exchange: Exchange) -> None:
         transport = self._transport
@@ -128,7 +129,9 @@ class Connection:
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
         if exchange is None:
-            self.close()
+            if self._transport is not None:  # not yet closed
+                self.close()
+                self._owner.gone(self)
             return
         try:
             self._parser.feed_data(data)

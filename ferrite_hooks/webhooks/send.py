@@ -232,8 +232,10 @@ class Sender:
     def _route(self, request: Request) -> _Route:
         """How to reach the URL. Raises Refused, Failed, ValueError."""
         known = self._routes.get((request.url, request.tls))
-        if known is not None and known.peer.context is None:
-            return known
+        if known is not None:
+            context = known.peer.context
+            if context is None or context is self._contexts.context(request.tls or self._tls):
+                return known
         try:
             url = URL(request.url)
             host, port = url.raw_host, url.port
@@ -241,11 +243,8 @@ class Sender:
             host = port = None
         if not host or not port or url.scheme not in ("http", "https"):
             raise Failed(Stage.RESOLVE, "the URL is malformed")
-        if known is None:
-            check_host(url.host or "", self._rules)
+        check_host(url.host or "", self._rules)
         context = self._contexts.context(request.tls or self._tls) if url.scheme == "https" else None
-        if known is not None and known.peer.context is context:
-            return known
         if len(self._routes) >= KNOWN_URLS:
             self._routes.clear()
             self._peers.clear()

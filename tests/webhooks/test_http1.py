@@ -153,10 +153,11 @@ def test_more_than_an_answer_is_not_the_next_one() -> None:
     assert world.comes(OK + b"HTTP/1.1 500 Not asked for\r\n\r\n") == [("answered", 200, False)]
     assert not world.wire.open
     world = World()
-    assert world.comes(OK, b"HTTP/1.1 500") == [("answered", 200, True)]
+    assert world.comes(OK, b"HTTP/1.1 500") == [("answered", 200, True), "gone"]
     assert not world.wire.open, "what it says unasked ends it"
-    world.connection.connection_lost(None)
-    assert world.told[1:] == ["gone"]
+    world.wire.sent = b""
+    world.begin()
+    assert world.told[2:] == [("broken", True, type(None))] and not world.wire.sent
 
 
 def test_an_answer_before_the_request_was_read_ends_the_connection() -> None:
