@@ -13,7 +13,7 @@ from receiver import Receiver, Reply, posted
 from ferrite_hooks.webhooks.guard import Rules
 from ferrite_hooks.webhooks.http1 import KEEP_LIMIT
 from ferrite_hooks.webhooks.model import Request, Stage, Tls
-from ferrite_hooks.webhooks.send import Sender
+from ferrite_hooks.webhooks.send import KEEPALIVE_SECONDS, Sender
 
 HEADERS = (
     ("Content-Type", "application/json"),
@@ -205,6 +205,32 @@ async def test_connections_are_kept_alive(receiver: Receiver, sender: Sender) ->
     for _ in range(5):
         await posted(sender, request(receiver.url()))
     assert receiver.connections == 1
+
+
+async def test_a_connection_rests_only_so_long(receiver: Receiver, sender: Sender) -> None:
+    """A receiver may be about to close it."""
+    await asyncio.gather(*(posted(sender, request(receiver.url())) for _ in range(2)))
+    assert len(sender._resting) == receiver.connections == 2
+    older, younger = sender._resting
+    older.resting_since -= KEEPALIVE_SECONDS
+    sender._close_old()
+    assert list(sender._resting) == [younger] == younger.peer.idle
+    younger.resting_since -= KEEPALIVE_SECONDS
+    assert (await posted(sender, request(receiver.url()))).delivered
+    assert receiver.connections == 3 and younger not in sender._resting
+    async with asyncio.timeout(10):
+        while len(receiver._clients) > 1:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_receiver_that_has_gone_leaves_nothing_behind(receiver: Receiver, sender: Sender) -> None:
+    receiver.default = Reply(fault="close_after")
+    for _ in range(3):
+        assert (await posted(sender, request(receiver.url()))).delivered
+    async with asyncio.timeout(10):
+        while sender._resting:
+            await asyncio.sleep(0.01)
+    assert not sender._active and not any(peer.idle for peer in sender._peers.values())
 
 
 async def test_a_kept_connection_that_was_closed_costs_no_attempt(receiver: Receiver, sender: Sender) -> None:
