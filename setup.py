@@ -13,7 +13,9 @@ HOT = {
     "": "clock counters errors",
     "resp": "encoder parser reply",
     "values": "encoding field_times index stream zset",
-    "webhooks": "courier delivery desk http1 lanes match patterns payload postman queue registry send sending sign spill",
+    "webhooks": (
+        "courier delivery desk http1 lanes match patterns payload postman queue registry send sending sign spill"
+    ),
     "engine": (
         "blocking command engine expiry host keyspace latency lua lua_values monitor pause run scripts session stats "
         "syntax timers transactions"

@@ -32,7 +32,7 @@ class Matcher:
     """The enabled webhooks, ready to be asked."""
 
     __slots__ = (
-        "_limited", "_may_read", "_patterns", "_reads_all", "_remembered", "_scopes", "_webhooks", "listening",
+        "_last", "_limited", "_may_read", "_patterns", "_reads_all", "_remembered", "_scopes", "_webhooks", "listening",
     )  # fmt: skip
 
     def __init__(self, may_read: MayRead | None = None, reads_all: ReadsAll = lambda owner: False) -> None:
@@ -44,6 +44,7 @@ class Matcher:
         self._limited: set[int] = set()  # those whose owners may not read every key
         self._patterns = Patterns()  # of those that do not want any key
         self._scopes: dict[int, dict[str, _Scope]] = {}  # by database and event
+        self._last: _Scope | None = None  # that was asked about: the next write is likely to be of its kind
         self._remembered = 0  # answers in all scopes
 
     def set(self, webhooks: Iterable[Webhook]) -> None:
@@ -111,22 +112,29 @@ class Matcher:
 
     def _forget_scopes(self) -> None:
         self._scopes.clear()
+        self._last = None
         self._remembered = 0
 
     def match(self, db: int, event: str, key: bytes | None) -> tuple[int, ...]:
         """The serials, ascending, of the webhooks that want `event` (a notification name or an application
         event) of `key`. Without a key, a webhook with patterns is asked only about a flush, which
         concerns every key."""
-        scopes = self._scopes.get(db)
-        scope = None if scopes is None else scopes.get(event)
-        if scope is None:
-            scope = self._scope(db, event)
+        scope = self._last
+        if scope is None or scope.event != event or scope.db != db:
+            scopes = self._scopes.get(db)
+            scope = None if scopes is None else scopes.get(event)
+            if scope is None:
+                scope = self._scope(db, event)
+            self._last = scope
         if scope.answer is not None:
             return scope.answer
         if key is None:
             return tuple(sorted(scope.serials)) if event in FLUSH_EVENTS else scope.any_key
-        if self._patterns.quick and not scope.limited:
-            return self._patterns.find(key, scope.serials, scope.any_key)
+        if not scope.limited:
+            if key and not self._patterns.first[key[0]]:
+                return scope.any_key
+            if self._patterns.quick:
+                return self._patterns.find(key, scope.serials, scope.any_key)
         answer = scope.answers.get(key)
         return self._look_up(scope, key) if answer is None else answer
 

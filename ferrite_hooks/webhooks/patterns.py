@@ -32,9 +32,10 @@ class _Pattern:
 
 
 class Patterns:
-    """Globs by who has them. `quick`: it is not worth remembering what `find` says."""
+    """Globs by who has them. `quick`: it is not worth remembering what `find` says. `first`: how many patterns may
+    match a key with this first byte; where it is 0, `find` need not be asked."""
 
-    __slots__ = ("_by_prefix", "_by_text", "_first", "_heads", "_literal", "_predicates", "_tails", "quick")
+    __slots__ = ("_by_prefix", "_by_text", "_heads", "_literal", "_predicates", "_tails", "first", "quick")
 
     def __init__(self) -> None:
         self.quick = True
@@ -44,7 +45,7 @@ class Patterns:
         self._heads: dict[int, int] = {}  # length of a prefix -> how many patterns of those above have one such
         self._tails: dict[int, int] = {}  # length of a suffix -> the same
         self._predicates = 0
-        self._first = [0] * 256  # how many of all patterns may match a key with this first byte
+        self.first = [0] * 256
 
     def add(self, serial: int, patterns: Iterable[bytes]) -> None:
         for text in patterns:
@@ -77,7 +78,7 @@ class Patterns:
 
     def _count(self, pattern: _Pattern, by: int) -> None:
         for byte in pattern.prefix[:1] or range(256):
-            self._first[byte] += by
+            self.first[byte] += by
         if not pattern.literal:
             for lengths, length in ((self._heads, len(pattern.prefix)), (self._tails, len(pattern.suffix))):
                 lengths[length] = lengths.get(length, 0) + by
@@ -89,8 +90,6 @@ class Patterns:
     def find(self, key: bytes, among: set[int], always: tuple[int, ...]) -> tuple[int, ...]:
         """The serials, ascending, that are in `always`, or are in `among` and have a pattern which matches."""
         size = len(key)
-        if size and not self._first[key[0]]:
-            return always
         found: list[int] = []
         for pattern in self._literal.get(key, ()):
             found += among & pattern.serials

@@ -35,7 +35,7 @@ def test_finds_what_the_globs_match(steps: list[tuple[int, list[bytes]]], keys: 
             assert patterns.find(key, among, (3, 9)) == tuple(sorted(expected | {3, 9}))
     for name in ("_by_text", "_by_prefix", "_literal", "_heads", "_tails"):
         assert not getattr(patterns, name), "nothing is left of what has gone"
-    assert not any(patterns._first) and patterns.quick
+    assert not any(patterns.first) and patterns.quick
 
 
 def test_a_literal_may_be_written_in_many_ways() -> None:
