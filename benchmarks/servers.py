@@ -24,6 +24,7 @@ from pathlib import Path
 
 SERVER, LOAD, ANY = 0, 1, -1  # which core
 CORES = sorted(os.sched_getaffinity(0))  # before `pin_here` narrows it
+_PACKAGES = ("ferrite-hooks", "uvloop", "hiredis", "httptools", "aiohttp")  # whose versions are told
 
 
 def free_port() -> int:
@@ -180,7 +181,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "build": build(),
         "redis-server": redis,
-        **{name: version(name) for name in ("ferrite-hooks", "uvloop", "hiredis", "httptools", "aiohttp") if _installed(name)},
+        **{name: version(name) for name in _PACKAGES if _installed(name)},
     }
 
 
