@@ -69,7 +69,8 @@ class Story:
         self.server, self.receiver = server, receiver
         self.client = redis.asyncio.Redis(port=server.port, protocol=3, decode_responses=True)
         self.written: dict[str, int] = defaultdict(int)  # key -> its last value: 1, 2, 3 …
-        self.arrived: dict[tuple[str, str], list[int]] = defaultdict(list)  # (webhook, key) -> values, first arrivals
+        # (webhook, key) -> value: event id, as they arrived for the first time
+        self.arrived: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
         self.delivered: set[tuple[str, str, int]] = set()  # (webhook, key, value) that was answered with 2xx
         self.ids: dict[tuple[str, int], set[str]] = defaultdict(set)
         self.late: set[tuple[str, str]] = set()  # (webhook, event id): REPLAY has put it behind later ones
@@ -80,8 +81,7 @@ class Story:
         for event in body.get("events", [body]):
             key, value = event["key"], int(event["data"]["value"])
             self.ids[key, value].add(event["id"])
-            if value not in self.arrived[name, key] and (name, event["id"]) not in self.late:
-                self.arrived[name, key].append(value)
+            self.arrived[name, key].setdefault(value, event["id"])
             if 200 <= reply.status < 300 and reply.fault not in UNANSWERED:
                 self.delivered.add((name, key, value))
 
@@ -148,7 +148,8 @@ class Story:
             assert len(missing) <= sum(lost.values()), (name, missing, lost)
             if name in ("plain", "batch") and not lost["purged"]:
                 assert not missing and not any(lost.values()), (name, missing, lost)
-        for (name, key), values in self.arrived.items():
+        for (name, key), arrived in self.arrived.items():
+            values = [value for value, id in arrived.items() if (name, id) not in self.late]
             # After a kill an event may come back whose dropping had not reached the journal: late rather than never.
             assert values == sorted(values) or name == "small", (name, key, values)
         assert all(len(ids) == 1 for ids in self.ids.values()), "an event keeps its id"
@@ -160,15 +161,15 @@ async def tell(story: list[Any]) -> None:
         server = ServerProcess(Path(scratch) / "data", "--log-level", "warning", *sender)
         async with Receiver() as receiver:
             await asyncio.to_thread(server.start)
+            told = Story(server, receiver)
             try:
-                told = Story(server, receiver)
                 await told.begin()
                 for step in story:
                     await told.step(*step)
                 await told.end()
                 await told.check()
-                await told.client.aclose()
             finally:
+                await told.client.aclose()
                 await asyncio.to_thread(server.stop)
 
 
