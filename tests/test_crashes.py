@@ -24,7 +24,8 @@ def test_power_cuts(fsync: str) -> None:
     books, ends = run(3, fsync, seed=random.randrange(1 << 30), longest=0.8)
     assert sum(ends.values()) >= 3
     assert books.check() == [], books.summary()
-    assert books.count(STANDS, ACKNOWLEDGED), books.summary()
+    # With everysec a life that was shorter than a second may lose all it had, and so may three of them.
+    assert books.count(STANDS, ACKNOWLEDGED) or fsync == "everysec", books.summary()
 
 
 def test_kills(tmp_path: Path) -> None:
