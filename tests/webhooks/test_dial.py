@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,6 @@ NEW = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v
 
 def request(url: str, timeout_ms: int = 5000, tls: Tls | None = None) -> Request:
     return Request(url, (), b"{}", timeout_ms, tls)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as running:
-        yield running
-
-
-@pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
-    made = Sender(Rules(), Tls())
-    yield made
-    await made.close()
 
 
 async def test_a_connect_that_is_never_answered(sender: Sender) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
@@ -20,24 +19,10 @@ HEADERS = (
     ("User-Agent", "ferrite-hooks/test"),
     ("X-API-Key", "s3cret"),
 )
-NEW = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
 
 
 def request(url: str, timeout_ms: int = 5000, body: bytes = b"{}", tls: Tls | None = None) -> Request:
     return Request(url, HEADERS, body, timeout_ms, tls)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as running:
-        yield running
-
-
-@pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
-    made = Sender(Rules(), Tls())
-    yield made
-    await made.close()
 
 
 async def test_what_arrives_is_what_was_given_and_nothing_else(receiver: Receiver, sender: Sender) -> None:
