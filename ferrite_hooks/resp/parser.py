@@ -1,12 +1,15 @@
 """Requests out of bytes: RESP arrays of bulk strings, and inline commands.
 
-Two parsers, one contract. hiredis reads a chunk of ordinary commands at C speed, but it trusts array headers
-(it reserves 8 bytes for each element that a header only announces), accepts types that no request may have,
-and cannot go on after an inline command. So its answer counts only when the chunk is as long as its commands are
-when clients write them; in every other case the careful parser below reads the same bytes again, exactly as Redis
-does: nothing is reserved before it has arrived, and each malformed input gets Redis's own error. (What is contrived
-so that its bytes add up, say a status among the arguments and zeros before a length, is taken where Redis would
-refuse it.)
+Two halves, one contract. `_whole` takes the ordinary commands that a chunk has whole; it takes nothing that is
+doubtful. What it leaves (the command that has not arrived whole, inline commands, malformed ones) the careful half
+reads piece by piece, exactly as Redis does: nothing is reserved before it has arrived, and each malformed input gets
+Redis's own error.
+
+Compiled to C, `_whole` reads the bytes itself. In Python that would be slow, so there hiredis does it, under
+suspicion: it trusts array headers (it reserves 8 bytes for each element that a header only announces) and accepts
+types that no request may have. Its answer counts only when the chunk is as long as its commands are when clients
+write them. (What is contrived so that its bytes add up, say a status among the arguments and zeros before a length,
+is taken where Redis would refuse it.)
 """
 
 from __future__ import annotations
@@ -16,10 +19,14 @@ from typing import Final
 
 import hiredis
 
+from ferrite_hooks.version import build
+
 Argv = list[bytes]
 
 INLINE_MAX: Final = 64 * 1024
 _INT_MAX: Final = 2**31 - 1
+_ELEMENTS_MAX: Final = 99_999  # of a command that is read without care
+_COMPILED: Final = build() == "compiled"
 _HUGE_HEADER: Final = re.compile(rb"\*\d{5}")
 _INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,18})\Z")  # string2ll: no plus, no leading zeros or blanks
 
@@ -47,36 +54,85 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Argv]:
         """Takes a chunk and returns the commands that it completes, in order, without the empty ones."""
-        if self._missing or len(self._buffer) > INLINE_MAX:
+        commands: list[Argv] = []
+        if self._missing or self._buffer:
             self._buffer += data
-            return self._careful()
-        if self._buffer:
-            data = bytes(self._buffer) + data
+            self._careful(commands, only_one=True)
+            if self._missing or not self._buffer:
+                return commands
+            data = bytes(self._buffer)
             self._buffer.clear()
-        if data[0] == 42 and self.authenticated and not self.error:
-            commands = self._fast(data)
-            if commands is not None:
-                return commands
-            cut = data.rfind(b"\r\n*") + 2  # perhaps only the last command is incomplete
-            if cut > 2 and (commands := self._fast(data[:cut])) is not None:
-                self._buffer += data[cut:]
-                if data[-2:] == b"\r\n":  # or it is whole, and has line ends of its own in an argument
-                    commands += self._careful()
-                return commands
-        self._buffer += data
-        return self._careful()
+        position = 0
+        if self.authenticated and self.error is None:
+            position = self._whole(data, commands) if _COMPILED else self._by_hiredis(data, commands)
+        if position < len(data):
+            self._buffer += data[position:]
+            self._careful(commands)
+        return commands
 
-    def _fast(self, data: bytes) -> list[Argv] | None:
-        """All commands of `data` if it holds whole ordinary commands and nothing else, or None."""
+    def _whole(self, data: bytes, commands: list[Argv]) -> int:
+        """Adds the ordinary commands that `data` begins with. Returns the position of what is behind them: nothing,
+        the beginning of a command, or what is not ordinary."""
+        position, end = 0, len(data)
+        while end - position > 3 and data[position] == 42:  # *
+            count = data[position + 1] - 48
+            at = position + 2
+            byte = data[at]
+            if not 0 < count < 10:
+                return position
+            while byte != 13:
+                count = count * 10 + byte - 48
+                at += 1
+                if not 48 <= byte <= 57 or count > _ELEMENTS_MAX or at == end:
+                    return position
+                byte = data[at]
+            at += 2
+            argv: Argv = []
+            while count:
+                if end - at < 6 or data[at] != 36:  # $
+                    return position
+                size = data[at + 1] - 48
+                byte = data[at + 2]
+                at += 3
+                if not 0 <= size < 10 or (size == 0 and byte != 13):
+                    return position
+                while byte != 13:
+                    size = size * 10 + byte - 48
+                    if not 48 <= byte <= 57 or size > self.max_bulk or at == end:
+                        return position
+                    byte = data[at]
+                    at += 1
+                at += 1
+                if end - at < size + 2:
+                    return position
+                argv.append(data[at : at + size])
+                at += size + 2
+                count -= 1
+            commands.append(argv)
+            position = at
+        return position
+
+    def _by_hiredis(self, data: bytes, commands: list[Argv]) -> int:
+        """The same by hiredis."""
+        if data[0] == 42:
+            if self._read_by_hiredis(data, commands):
+                return len(data)
+            cut = data.rfind(b"\r\n*") + 2  # perhaps only the last command is incomplete
+            if cut > 2 and self._read_by_hiredis(data[:cut], commands):
+                return cut
+        return 0
+
+    def _read_by_hiredis(self, data: bytes, commands: list[Argv]) -> bool:
+        """Adds all commands of `data` if it holds whole ordinary commands and nothing else."""
         if len(data) < 6 or data[-1] != 10 or data[-2] != 13:
-            return None
+            return False
         if data.find(b"*", 1) < 0:  # one command: its header is at hand
             if 13 not in (data[2], data[3], data[4], data[5]):
-                return None
+                return False
         elif _HUGE_HEADER.search(data):
-            return None
+            return False
         reader = self._reader
-        commands: list[Argv] = []
+        found: list[Argv] = []
         left = len(data)
         try:
             reader.feed(data)
@@ -90,16 +146,17 @@ class Parser:
                         raise TypeError
                     size = len(word)
                     left -= 5 + _digits(size) + size
-                commands.append(command)
+                found.append(command)
             if not left:
-                return commands
+                commands += found
+                return True
         except (hiredis.HiredisError, TypeError):
             pass
         self._reader = hiredis.Reader()  # it may hold half a command, or be broken
-        return None
+        return False
 
-    def _careful(self) -> list[Argv]:
-        commands: list[Argv] = []
+    def _careful(self, commands: list[Argv], only_one: bool = False) -> None:
+        """Adds the commands that the buffer has, or the first."""
         buffer, position, size = self._buffer, 0, len(self._buffer)
         while position < size and self.error is None:
             if self._missing:
@@ -114,8 +171,9 @@ class Parser:
             if not self._missing and self._args:
                 commands.append(self._args)
                 self._args = []
+                if only_one:
+                    break
         del buffer[:position]
-        return commands
 
     # Each step below returns the position behind what it read, or the complement of `position` when more
     # bytes are needed (or when it failed: then `error` is set).

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferrite_hooks.resp.parser import INLINE_MAX, Parser, split_inline
+from ferrite_hooks.version import build
 
 
 def encode(argv: list[bytes]) -> bytes:
@@ -32,6 +33,24 @@ def test_any_split_gives_the_same_commands(commands: list[list[bytes]], cuts: li
             found += parser.feed(data[start:end])
     assert found == commands
     assert parser.error is None and parser.buffered == 0
+
+
+@pytest.mark.skipif(build() == "pure", reason="hiredis takes some contrived commands that are not well-formed")
+@settings(max_examples=500, deadline=None)
+@given(st.lists(ARGV, min_size=1, max_size=4), st.data())
+def test_both_halves_agree_on_damaged_commands(commands: list[list[bytes]], data: st.DataObject) -> None:
+    wire = bytearray(b"".join(map(encode, commands)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(wire) - 1))
+        mark = data.draw(st.sampled_from([b"", b"0", b"9", b"-", b"\r", b"*", b"$"]))
+        wire[at : at + data.draw(st.integers(0, 2))] = mark
+        if not wire:
+            return
+    both, careful = Parser(), Parser()
+    careful.authenticated = False  # then it does nothing in haste, and the limits are beyond what is sent here
+    assert both.feed(bytes(wire)) == careful.feed(bytes(wire))
+    if careful.error is None or "unauthenticated" not in careful.error:
+        assert both.error == careful.error and both.buffered == careful.buffered
 
 
 def test_a_last_command_with_line_ends_in_it_does_not_wait_for_the_next() -> None:
