@@ -31,6 +31,7 @@ Encode = Callable[[Out, Reply], None]
 
 _INTS: Final = [b":%d\r\n" % n for n in range(1024)]
 _HEADS: Final = [b"$%d\r\n" % n for n in range(1024)]  # of bulk strings
+_NEXT_HEADS: Final = [b"\r\n" + head for head in _HEADS]  # with the end of what is before
 
 
 def format_double(value: float) -> bytes:
@@ -58,17 +59,9 @@ def encode2(out: Out, value: Reply) -> None:
     elif value is None:
         out.append(b"$-1\r\n")
     elif kind is list:
-        out.append(b"*%d\r\n" % len(value))
-        for item in value:
-            if type(item) is bytes:
-                size = len(item)
-                out.append(_HEADS[size] if size < 1024 else b"$%d\r\n" % size)
-                out.append(item)
-                out.append(b"\r\n")
-            elif type(item) is float:
-                text = format_double(item)
-                out.append(b"$%d\r\n%b\r\n" % (len(text), text))
-            else:
+        begun = _begin_array(out, value)
+        if begun < len(value):
+            for item in value[begun:]:
                 encode2(out, item)
     else:
         _OTHERS2[kind](out, value)
@@ -92,17 +85,27 @@ def encode3(out: Out, value: Reply) -> None:
     elif value is None:
         out.append(b"_\r\n")
     elif kind is list:
-        out.append(b"*%d\r\n" % len(value))
-        for item in value:
-            if type(item) is bytes:
-                size = len(item)
-                out.append(_HEADS[size] if size < 1024 else b"$%d\r\n" % size)
-                out.append(item)
-                out.append(b"\r\n")
-            else:
+        begun = _begin_array(out, value)
+        if begun < len(value):
+            for item in value[begun:]:
                 encode3(out, item)
     else:
         _OTHERS3[kind](out, value)
+
+
+def _begin_array(out: Out, items: list[Any]) -> int:
+    """Appends an array's header and the byte strings that it begins with, mostly all. Returns how many they are."""
+    out.append(b"*%d" % len(items))
+    count = 0
+    for item in items:
+        if type(item) is not bytes:
+            break
+        size = len(item)
+        out.append(_NEXT_HEADS[size] if size < 1024 else b"\r\n$%d\r\n" % size)
+        out.append(item)
+        count += 1
+    out.append(b"\r\n")
+    return count
 
 
 def _sequence(mark: bytes, encode: Encode, items: Callable[[Any], Any] = lambda value: value) -> Encode:
