@@ -240,7 +240,7 @@ def _modules(engine: Engine) -> Fields:
 def _commandstats(engine: Engine) -> Fields:
     for made in all_commands():
         if made.calls or made.rejected:
-            microseconds = made.nanoseconds / 1000
+            microseconds = made.seconds * 1e6
             each = microseconds / made.calls if made.calls else 0.0
             yield f"cmdstat_{made.name}", (
                 f"calls={made.calls},usec={microseconds:.0f},usec_per_call={each:.2f},"
@@ -253,7 +253,7 @@ def _latencystats(engine: Engine) -> Fields:
         wanted = [float(text) for text in engine.settings["latency-tracking-info-percentiles"].split()]
         for made in all_commands():
             if made.calls:
-                shown = [f"p{percent:.10g}={percentile(made.buckets, percent):.3f}" for percent in wanted]
+                shown = [f"p{percent:.10g}={percentile(made.histogram(), percent):.3f}" for percent in wanted]
                 yield f"latency_percentiles_usec_{made.name}", ",".join(shown)
 
 

@@ -124,7 +124,7 @@ def latency_histogram(s: Session, argv: Argv) -> Reply:
     if s.engine.settings["latency-tracking"]:
         for made in _named(argv[2:]) if len(argv) > 2 else all_commands():
             if made.calls:
-                rows = [number for row in cumulative(made.buckets) for number in row]
+                rows = [number for row in cumulative(made.histogram()) for number in row]
                 found[made.name] = Pairs(["calls", made.calls, "histogram_usec", Pairs(rows)])
     return found
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ferrite_hooks.engine.latency import QUICK_BITS
 from ferrite_hooks.engine.syntax import Argument, arity, parse
 from ferrite_hooks.errors import SYNTAX, ReplyError, unknown_command, unknown_subcommand, wrong_arity
 from ferrite_hooks.resp.reply import Reply
@@ -97,7 +98,7 @@ class Command:
     __slots__ = (
         "acl", "arguments", "arity", "buckets", "complexity", "denies_oom", "events", "failed",
         "flags", "flags_of", "getkeys", "group", "handler", "id", "key_flags", "keys", "max_words", "min_words",
-        "name", "nanoseconds", "parent", "rejected", "secret", "since", "subcommands", "summary",
+        "name", "noscript", "parent", "quick", "rejected", "seconds", "secret", "since", "subcommands", "summary",
         "syntax", "tips", "title", "writes",
     )  # fmt: skip
 
@@ -124,18 +125,26 @@ class Command:
         self.settle()
 
     def reset_statistics(self) -> None:
-        self.buckets = [0] * 64  # calls by the bits that their nanoseconds have
-        self.nanoseconds = self.failed = self.rejected = 0
+        self.buckets = [0] * 64  # calls by the bits that their nanoseconds have, without the quick ones
+        self.quick = self.failed = self.rejected = 0
+        self.seconds = 0.0
 
     @property
     def calls(self) -> int:
-        return sum(self.buckets)
+        return self.quick + sum(self.buckets)
+
+    def histogram(self) -> list[int]:
+        """Calls by the bits that their nanoseconds have."""
+        counts = self.buckets.copy()
+        counts[QUICK_BITS] += self.quick
+        return counts
 
     def settle(self) -> None:
         """Derives what the hot path asks for from the declaration."""
         self.min_words = abs(self.arity)
         self.max_words = self.arity if self.arity > 0 else 1 << 60
         self.writes = "write" in self.flags
+        self.noscript = "noscript" in self.flags
         self.denies_oom = "denyoom" in self.flags
         self.secret = "secret" in self.flags
 

@@ -71,7 +71,7 @@ class Engine:
         "misses",
         "monitors",
         "notify_flags",
-        "observe_ns",
+        "observe_from",
         "on_pending",
         "over_memory",
         "override",
@@ -115,7 +115,7 @@ class Engine:
         self.notify_flags: frozenset[str] = frozenset()
         self.interest: Matcher | None = None  # which webhooks want an event; None = there are none
         self.position = 0  # of the last change handed out
-        self.lap = 0  # perf_counter_ns() when the last command ended
+        self.lap = 0.0  # time.perf_counter() when the last command ended
         self.transaction = 0  # id of the running EXEC or script, 0 = none
         self.effects: list[Argv] = []  # what this tick changed, as replayable commands
         self.drained_db = -1  # database that the last effect was for
@@ -141,7 +141,7 @@ class Engine:
         self.postponed: dict[Session, tuple[Wait, Argv]] = {}  # what CLIENT PAUSE holds, in order
         self.monitors: dict[Session, None] = {}
         self.slow_ns = self.settings["slowlog-log-slower-than"] * 1000
-        self.observe_ns = self.slow_ns  # a command that took as long is shown to `observe`
+        self.observe_from = self.slow_ns / 1e9  # a command that took so many seconds is shown to `observe`
         self.slowlog: deque[SlowEntry] = deque()  # the latest first
         self.slowlog_id = 0
         self.host = Host()
@@ -248,9 +248,9 @@ class Engine:
         self.observe_all()
 
     def refresh(self) -> None:
-        """Recomputes `special` and `observe_ns`; called after anything that they depend on has changed."""
+        """Recomputes `special` and `observe_from`; called after anything that they depend on has changed."""
         curious = self.monitors or self.tracking is not None or self.access is not None
-        self.observe_ns = 0 if curious else min(self.slow_ns, self.latency.threshold_ns)
+        self.observe_from = 0.0 if curious else min(self.slow_ns, self.latency.threshold_ns) / 1e9
         self.special = bool(
             self.loading
             or self.write_error

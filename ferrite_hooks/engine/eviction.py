@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from random import random
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.engine import access
@@ -55,7 +55,7 @@ class Eviction:
         self._used = 0  # as measured, less what was evicted since
         self._input = self._dirty = 0  # what clients had sent, and changed, when it was measured
         self._stale = False  # something was evicted since
-        self._due = 0  # perf_counter_ns() from which on it may be measured again
+        self._due = 0.0  # time.perf_counter() from which on it may be measured again
         self._since = self._exceeded_ms = 0
         self._timer: Timer | None = None
         self._turn = 0
@@ -137,13 +137,13 @@ class Eviction:
 
     def _measure(self) -> None:
         engine = self._engine
-        started = perf_counter_ns()
+        started = perf_counter()
         self._used = engine.memory.measure()
         if self._used > self.limit and self._tidy():
             self._used = engine.memory.measure()
         self._input, self._dirty = engine.host.input_bytes, engine.dirty
         self._stale = False
-        ended = perf_counter_ns()
+        ended = perf_counter()
         near = self._used + _NEAR > self.limit
         self._due = ended + (ended - started) * (_SHARE // 4 if near else _SHARE)
         over = self._used > self.limit

@@ -3,7 +3,7 @@
 A series keeps the worst latency of each of the last 160 seconds in which its event took at least
 `latency-monitor-threshold` milliseconds. Events: command, fast-command, expire-cycle, eviction-cycle,
 aof-write, aof-fsync-always, aof-write-pending-fsync. How long each command takes is counted by `call` in powers
-of two (Command.buckets), which costs what counting its calls did.
+of two (Command.buckets); those below the resolution that Redis has only count (Command.quick).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ferrite_hooks.clock import Clock
 
 SAMPLES = 160
 BITS: Final = [6 + n.bit_length() for n in range(1024)]  # which bucket a duration belongs to, by its nanoseconds // 64
+QUICK: Final = 1.024e-6  # seconds below which a command is just quick
+QUICK_BITS = 10
 OFF = 1 << 62
 
 

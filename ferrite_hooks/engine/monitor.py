@@ -1,7 +1,7 @@
 """What becomes of a command after it ran: MONITOR shows it, SLOWLOG and LATENCY keep it, client caches and
 eviction remember its keys.
 
-`call` asks for `observe` only when a command took at least `Engine.observe_ns`: the lower threshold of the two
+`call` asks for `observe` only when a command took at least `Engine.observe_from`: the lower threshold of the two
 logs, or 0 while someone wants every command, so that nobody pays for it otherwise. Secrets are hidden here, in
 one place.
 """

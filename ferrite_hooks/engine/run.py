@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ferrite_hooks import errors
 from ferrite_hooks.engine.blocking import Wait, block
 from ferrite_hooks.engine.command import COMMANDS, Argv, Command, find
-from ferrite_hooks.engine.latency import BITS
+from ferrite_hooks.engine.latency import BITS, QUICK
 from ferrite_hooks.engine.monitor import observe
 from ferrite_hooks.engine.pause import holds, postpone
 from ferrite_hooks.engine.transactions import discard
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.session import Session
 
 log = logging.getLogger("ferrite_hooks.engine")
-_now: Final = time.perf_counter_ns  # without a look-up in the compiled build
+_now: Final = time.perf_counter  # without a look-up in the compiled build
 
 _IN_RESP2_SUBSCRIPTION: Final = frozenset(
     ["ping", "subscribe", "ssubscribe", "sunsubscribe", "psubscribe", "unsubscribe", "punsubscribe", "quit", "reset"]
@@ -34,7 +34,7 @@ _HTTP: Final = frozenset([b"post", b"host:"])  # how a request begins that a web
 _NOT_QUEUED: Final = frozenset(["exec", "discard", "multi", "watch", "quit", "reset"])
 
 
-def run(s: Session, argv: Argv, started: int = 0) -> Reply:
+def run(s: Session, argv: Argv, started: float = 0.0) -> Reply:
     """Runs a client's command. Returns the reply value, an error being one too, or NO_REPLY. `started`: see `call`."""
     engine = s.engine
     called = False
@@ -74,10 +74,10 @@ def run(s: Session, argv: Argv, started: int = 0) -> Reply:
     return reply
 
 
-def call(s: Session, command: Command, argv: Argv, started: int = 0) -> Reply:
+def call(s: Session, command: Command, argv: Argv, started: float = 0.0) -> Reply:
     """Runs one command: its handler, its statistics, its effects for the journal. Raises ReplyError.
 
-    `started` is time.perf_counter_ns() where the caller knows it: `engine.lap`, when the command before has ended."""
+    `started` is time.perf_counter() where the caller knows it: `engine.lap`, when the command before has ended."""
     engine = s.engine
     before = engine.dirty
     outer, engine.command, engine.session = engine.command, command, s
@@ -91,10 +91,14 @@ def call(s: Session, command: Command, argv: Argv, started: int = 0) -> Reply:
         raise
     finally:
         engine.lap = _now()
-        nanoseconds = engine.lap - started
+        seconds = engine.lap - started
         if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
-            command.buckets[BITS[nanoseconds >> 6] if nanoseconds < 65536 else nanoseconds.bit_length()] += 1
-            command.nanoseconds += nanoseconds
+            if seconds < QUICK:
+                command.quick += 1
+            else:
+                nanoseconds = int(seconds * 1e9)
+                command.buckets[BITS[nanoseconds >> 6] if nanoseconds < 65536 else nanoseconds.bit_length()] += 1
+            command.seconds += seconds
         if engine.dirty != before and not engine.loading:
             if engine.override is None:
                 if command.writes:
@@ -103,8 +107,8 @@ def call(s: Session, command: Command, argv: Argv, started: int = 0) -> Reply:
                 for effect in engine.override:
                     engine.propagate(s.db, effect)
         engine.override = None
-        if nanoseconds >= engine.observe_ns:
-            observe(s, command, argv, nanoseconds, reply)
+        if seconds >= engine.observe_from:
+            observe(s, command, argv, int(seconds * 1e9), reply)
         engine.command = outer
     return reply
 

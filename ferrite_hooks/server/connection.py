@@ -109,7 +109,7 @@ class Connection:
         out = s.out
         started = s.engine.lap
         seen = size = 0
-        for number, argv in enumerate(commands, 1):
+        for index, argv in enumerate(commands):
             reply = run(s, argv, started)
             started = s.engine.lap
             if reply is not NO_REPLY:
@@ -119,11 +119,12 @@ class Connection:
                     encode2(out, reply)
                 else:
                     encode3(out, reply)
-            if not number % _LOOK:
-                size += sum([len(part) for part in out[seen:]])
+            if index % _LOOK == _LOOK - 1:
+                for part in range(seen, len(out)):
+                    size += len(out[part])
                 seen = len(out)
             if s.blocked is not None or s.close_after_reply or size > _ENOUGH:
-                self.waiting.extendleft(reversed(commands[number:]))
+                self.waiting.extendleft(reversed(commands[index + 1 :]))
                 break
         self.tick.post(self)
 

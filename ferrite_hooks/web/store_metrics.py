@@ -31,7 +31,7 @@ class StoreCollector(Collector):
         for made in all_commands():
             if made.calls:
                 commands.add_metric([made.name], made.calls)
-                seconds.add_metric([made.name], made.nanoseconds / 1e9)
+                seconds.add_metric([made.name], made.seconds)
         yield commands
         yield seconds
         errors = CounterMetricFamily("ferrite_error_replies", "Error replies", labels=["code"])

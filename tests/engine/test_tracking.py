@@ -46,7 +46,7 @@ def test_a_read_key_is_told_once(harness: Harness, client: Client, reader: Clien
     client("SET", "k", "2")
     assert reader.sent() == b""
     reader("CLIENT", "TRACKING", "OFF")
-    assert harness.engine.tracking is None and not client.session.db.observed and harness.engine.observe_ns > 0
+    assert harness.engine.tracking is None and not client.session.db.observed and harness.engine.observe_from > 0
 
 
 def test_expiry_and_flush_are_changes(harness: Harness, client: Client, reader: Client) -> None:
