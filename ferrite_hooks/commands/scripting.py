@@ -47,7 +47,8 @@ def _evaluate(
     s: Session, argv: Argv, script: Script, keys: list[bytes], args: list[bytes], read_only: bool
 ) -> Reply:
     judge(s, script.flags, read_only)
-    return scripts(s.engine).run(Run(s, script.sha, argv, True, script.flags, read_only), script.function, keys, args)
+    run = Run(s, script.sha, argv, True, script.flags, read_only)
+    return scripts(s.engine).run(run, script.function, keys, args, script.brief)
 
 
 def _flags_of(s: Session, argv: Argv) -> frozenset[str]:

@@ -7,12 +7,14 @@ The clock stands still meanwhile.
 A script that runs longer than busy-reply-threshold is suspended: it has a C stack of its own (a greenlet), and
 the hook that counts its instructions goes back to the loop from time to time. Other clients are then told BUSY,
 SCRIPT KILL works, and what the script has changed so far is kept from the journal until it ends, so that a
-crash leaves nothing half done. Inside MULTI the stack below belongs to EXEC and cannot be left.
+crash leaves nothing half done. Inside MULTI the stack below belongs to EXEC and cannot be left. A short script that
+has nothing to loop with needs no stack of its own; should it find a way to last, it is treated as inside MULTI.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from hashlib import sha1
 from time import perf_counter
@@ -50,11 +52,13 @@ log = logging.getLogger("ferrite_hooks.scripts")
 
 EVALUATED_MAX = 500  # scripts that EVAL has brought; those of SCRIPT LOAD stay until SCRIPT FLUSH
 _ALONE = 4  # thresholds that a script inside MULTI, which cannot be suspended, may take before it is ended
+_BRIEF = 4096  # bytes of a script that ends soon, unless it has one of these words
+_LASTING = re.compile(rb"\b(?:while|for|repeat|function|load|loadstring)\b")
 _LOAD_SECONDS = 0.5  # for the body of a library
 _QUICK = 1 << 20  # bytes of an interpreter whose garbage is collected in a millisecond or two
 _LEVELS = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 _KILLED = b"ERR Script killed by user with SCRIPT KILL..."
-_TOO_LONG = b"ERR Script ended: inside MULTI it cannot be interrupted and it has taken too long"
+_TOO_LONG = b"ERR Script ended: it has taken too long, and cannot be interrupted here (as inside MULTI)"
 _MAJOR, _MINOR, _PATCH = (int(part) for part in REDIS_VERSION.split("."))
 
 # what a refused command is called inside a script, by the reason that the ACL gives
@@ -68,7 +72,7 @@ _DENIED = {
 class Script:
     """A compiled script of the cache."""
 
-    __slots__ = ("flags", "function", "kept", "sha", "source")
+    __slots__ = ("brief", "flags", "function", "kept", "sha", "source")
 
     def __init__(self, sha: bytes, source: bytes, flags: Flags, function: Function, kept: bool) -> None:
         self.sha = sha
@@ -76,6 +80,7 @@ class Script:
         self.flags = flags
         self.function = function
         self.kept = kept  # by SCRIPT LOAD
+        self.brief = len(source) < _BRIEF and _LASTING.search(source) is None
 
 
 class Run:
@@ -97,7 +102,7 @@ class Run:
         self.allow_oom = flags.allow_oom
         self.oom = engine.over_memory is not None and engine.over_memory()
         self.outer = s.db, s.resp, s.deny_blocking, s.internal  # of the client, while its script has its session
-        self.started = perf_counter()
+        self.started = engine.lap  # when the command before has ended
         self.real_now = engine.clock.now  # the script's own time stands still
         self.repl = 3  # redis.set_repl
         self.slow = False
@@ -186,10 +191,10 @@ class Scripts:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    def run(self, run: Run, function: Function, keys: list[bytes], args: list[bytes]) -> Reply:
+    def run(self, run: Run, function: Function, keys: list[bytes], args: list[bytes], brief: bool = False) -> Reply:
         """Runs a script or function for its client. Returns its reply, or a Wait if it was suspended."""
         s, engine = run.session, self.engine
-        if s.deny_blocking or s.internal:
+        if brief or s.deny_blocking or s.internal:
             return self._perform(run, function, keys, args)
         thread = run.thread = self._idle or greenlet(self._work)
         self._idle = None
@@ -224,8 +229,9 @@ class Scripts:
         s.resp, s.deny_blocking, s.internal = 2, True, True
         self.running = run
         try:
-            value = (self.lua.eval if run.evaluates else self.lua.call)(function, resp, keys, args)
-            return _reply(value, s.resp)
+            if run.evaluates:
+                return _reply(self.lua.eval(function, resp, keys, args), s.resp)
+            return _reply(self.lua.call(function, resp, keys, args), s.resp)
         except Failed as error:
             return _failure(run, error)
         finally:
@@ -366,12 +372,11 @@ class Scripts:
         if not command.min_words <= len(argv) <= command.max_words:
             command.rejected += 1
             raise ReplyError("ERR Wrong number of args calling Redis command from script")
-        flags = command.flags
-        if "noscript" in flags and not (self.all_commands and command.group in ("server", "connection")):
+        if command.noscript and not (self.all_commands and command.group in ("server", "connection")):
             _reject(command, "ERR This Redis command is not allowed from script")
         if not s.user.unrestricted:
             self._authorize(s, command, argv)
-        if run.read_only and ("write" in flags or "may_replicate" in flags):
+        if run.read_only and (command.writes or "may_replicate" in command.flags):
             _reject(command, "ERR Write commands are not allowed from read-only scripts.")
         if not run.wrote and command.writes:
             if engine.write_error:

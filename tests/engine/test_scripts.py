@@ -266,10 +266,29 @@ def test_inside_exec_it_is_not_suspended_but_ended(busy: Harness) -> None:
     client("SET", "k", "v")
     client("EVAL", "for i = 1, 1e6 do local x = i end return 'done'", 0)
     ended, stored, _ = client("EXEC")
-    assert ended.text.startswith("ERR Script ended: inside MULTI") and stored.text == b"OK"
+    assert ended.text.startswith("ERR Script ended: ") and stored.text == b"OK"
     assert client("GET", "k") == b"v" and scripts(busy.engine).running is None
 
 
 def test_a_threshold_of_zero_never_suspends(harness: Harness, client: Client) -> None:
     client("CONFIG", "SET", "busy-reply-threshold", 0)
     assert client("EVAL", "local n = 0 for i = 1, 1e6 do n = n + 1 end return n", 0) == 1000000
+
+
+@pytest.mark.parametrize("source, brief", [
+    ("if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end", True),
+    ("return string.format('%d', 1)", True),
+    ("for i = 1, 2 do end", False),
+    ("local f = function() return f() end", False),
+    ("return loadstring('return 1')()", False),
+    ("return 1" + " " * 5000, False),
+])  # fmt: skip
+def test_brief_scripts_are_known_by_their_words(harness: Harness, source: str, brief: bool) -> None:
+    assert scripts(harness.engine).load(source.encode(), keep=False).brief is brief
+
+
+def test_a_brief_script_that_lasts_in_spite_of_it_is_ended(busy: Harness) -> None:
+    sly = "return _G['lo' .. 'adstring']('whi' .. 'le true do end')()"
+    assert scripts(busy.engine).load(sly.encode(), keep=False).brief
+    assert busy.client("EVAL", sly, 0).text.startswith("ERR Script ended: ")
+    assert scripts(busy.engine).running is None and busy.client("EVAL", "return 1", 0) == 1
