@@ -28,6 +28,7 @@ MAX_BACKLOG = 64  # batches that the thread may be behind
 PRUNE_EVERY = 10_000  # rows
 STATUSES = ("delivered", "retrying", "dead")
 
+# The oldest row is the one with the lowest id, so age needs no index: one on `at` would make rows twice as expensive.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -45,7 +46,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     next_attempt_at INTEGER NOT NULL   -- unix ms, 0: none
 );
 CREATE INDEX IF NOT EXISTS deliveries_by_webhook ON deliveries (webhook, id);
-CREATE INDEX IF NOT EXISTS deliveries_by_time ON deliveries (at);
+DROP INDEX IF EXISTS deliveries_by_time;
 """
 
 
@@ -203,9 +204,11 @@ class History:
         """Many rows by one statement: between two of them this thread would have to get hold of the interpreter, which
         the loop's thread has to give up for it."""
         values: list[Any] = []
-        for webhook, delivery, positions, *rest in rows:
+        for webhook, delivery, positions, key, *outcome, body, at, next_attempt_at in rows:
             ids = '","'.join(map(self._event_id, positions))
-            values += (webhook, delivery, f'["{ids}"]', *rest)
+            # sqlite3 looks for an adapter of bytes, and takes a bytearray as it is
+            blob = None if key is None else bytearray(key)
+            values += (webhook, delivery, f'["{ids}"]', blob, *outcome, bytearray(body), at, next_attempt_at)
         places = ",".join(["(?,?,?,?,?,?,?,?,?,?,?,?)"] * len(rows))
         db.execute(
             "INSERT INTO deliveries (webhook, delivery, events, key, attempt, status, http_status, latency_ms,"
@@ -214,7 +217,11 @@ class History:
         )
 
     def _prune(self, db: sqlite3.Connection, now: int) -> None:
-        db.execute("DELETE FROM deliveries WHERE at < ?", (now - self.max_age_ms,))
+        db.execute(
+            "DELETE FROM deliveries WHERE id < coalesce("
+            "(SELECT id FROM deliveries WHERE at >= ? ORDER BY id LIMIT 1), (SELECT max(id) + 1 FROM deliveries))",
+            (now - self.max_age_ms,),
+        )
         db.execute(
             "DELETE FROM deliveries WHERE id <= (SELECT id FROM deliveries ORDER BY id DESC LIMIT 1 OFFSET ?)",
             (self.max_rows,),
