@@ -344,28 +344,31 @@ local function finish(ok, v)
   local kind = type(v)
   if kind == 'string' or kind == 'number' or kind == 'boolean' then return v end
   if kind ~= 'table' then return nil end
-  local text = rawget(real[v] or v, 'err')
-  if type(text) == 'string' then
+  local contents = real[v] or v
+  local text = rawget(contents, 'err')
+  if text and type(text) == 'string' then
     return match(text, '^[^%z]*'), 2, rawget(v, 'ignore_error_stats_update') == true
   end
-  if rawget(real[v] or v, 'ok') == 'OK' then return '+OK\r\n', 1 end
+  if rawget(contents, 'ok') == 'OK' then return '+OK\r\n', 1 end
   local wire
   ok, wire = xpcall(function() return encode(v, resp) end, handler)
   if ok then return wire, 1 end
   return failure(wire)
 end
 
-local function one_key(key, ...) return {key}, {...} end
 local function two_keys(first, second, ...) return {first, second}, {...} end
-local function divide(count, ...)
-  if count == 1 then return one_key(...) end
-  if count == 0 then return {}, {...} end
+local function divide_many(count, ...)
   if count == 2 then return two_keys(...) end
   local keys, args = {...}, {}
   for i = count + 1, select('#', ...) do
     args[i - count], keys[i] = keys[i], nil
   end
   return keys, args
+end
+local function divide(count, first, ...)
+  if count == 1 then return {first}, {...} end
+  if count == 0 then return {}, {first, ...} end
+  return divide_many(count, first, ...)
 end
 
 local function eval_tables(f, protocol, keys, args)
@@ -377,8 +380,8 @@ local function call_tables(f, protocol, keys, args)
   resp = protocol
   return finish(xpcall(function() return f(keys, args) end, handler))
 end
-local function eval(f, protocol, count, ...) return eval_tables(f, protocol, divide(count, ...)) end
-local function call(f, protocol, count, ...) return call_tables(f, protocol, divide(count, ...)) end
+local function eval(f, protocol, ...) return eval_tables(f, protocol, divide(...)) end
+local function call(f, protocol, ...) return call_tables(f, protocol, divide(...)) end
 
 -- libraries of functions --------------------------------------------------------------------------------------
 
