@@ -16,6 +16,7 @@ from lupa import lua51
 
 from ferrite_hooks.engine import lua_prelude, lua_replies
 from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.resp.reply import OK, Encoded, Simple
 
 MEMORY = 512 << 20
 _RESERVE = 16 << 20  # of MEMORY, for what Python gives to Lua
@@ -44,18 +45,9 @@ class Failed(Exception):
         self.place = place
 
 
-class Wire:
-    """A reply that the script's value was encoded to."""
-
-    __slots__ = ("wire",)
-
-    def __init__(self, wire: bytes) -> None:
-        self.wire = wire
-
-
 Table = Any  # lupa's table
 Function = Any  # lupa's function
-Value = bytes | int | float | bool | None | Wire
+Value = bytes | int | float | bool | None | Simple | Encoded
 
 
 def _refuse(*_: Any) -> NoReturn:
@@ -84,7 +76,7 @@ class Lua:
             name.encode(): value if name in _CAREFUL else self._guard(value) for name, value in host.items()
         }
         given |= {name.encode(): self._guard(value) for name, value in libraries(self).items()}
-        given[b"explain"] = self._explain
+        given |= {b"explain": self._explain, b"OK": OK}
         (
             self._compile_script, self._compile_library, self._eval, self._call, self._eval_tables,
             self._call_tables, self._load_library, self._watch, self._where, self.null,
@@ -181,7 +173,7 @@ class Lua:
         if type(result) is not tuple:
             return result  # type: ignore[no-any-return]
         if result[1] == 1:
-            return Wire(result[0])
+            return Encoded(result[0])
         if result[1] == 3:
             raise Failed(result[0][:100])
         raise Failed(result[0], result[2], result[3] if len(result) > 3 and result[3] else b"")

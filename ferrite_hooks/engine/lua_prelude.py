@@ -325,7 +325,7 @@ compile_script, eval_globals.loadstring, eval_globals.load = loader(eval_env)
 compile_library, function_globals.loadstring, function_globals.load = loader(function_env)
 
 -- running -----------------------------------------------------------------------------------------------------
--- results: one scalar; or (wire, 1); or (error text, 2, not to be counted, place or nil); or (text, 3)
+-- results: one scalar or OK; or (wire, 1); or (error text, 2, not to be counted, place or nil); or (text, 3)
 
 local function failure(err)
   if type(err) ~= 'table' then return tostring(err), 3 end
@@ -337,6 +337,7 @@ local function failure(err)
 end
 
 local resp -- of the client
+local OK = host.OK
 local encode = replies(real, py.script_resp)
 
 local function finish(ok, v)
@@ -349,7 +350,7 @@ local function finish(ok, v)
   if text and type(text) == 'string' then
     return match(text, '^[^%z]*'), 2, rawget(v, 'ignore_error_stats_update') == true
   end
-  if rawget(contents, 'ok') == 'OK' then return '+OK\r\n', 1 end
+  if rawget(contents, 'ok') == 'OK' then return OK end
   local wire
   ok, wire = xpcall(function() return encode(v, resp) end, handler)
   if ok then return wire, 1 end

@@ -25,7 +25,7 @@ from greenlet import greenlet
 from ferrite_hooks.engine.acl_rules import ALLOWED, CHANNEL, COMMAND, KEY
 from ferrite_hooks.engine.blocking import Wait, resolve
 from ferrite_hooks.engine.command import COMMANDS, Argv, Command
-from ferrite_hooks.engine.lua import Failed, Function, Lua, LuaFault, Value, Wire
+from ferrite_hooks.engine.lua import Failed, Function, Lua, LuaFault, Value
 from ferrite_hooks.engine.lua_libs import as_long, libraries
 from ferrite_hooks.engine.lua_values import error_table, to_argv, to_lua
 from ferrite_hooks.engine.run import call
@@ -41,7 +41,7 @@ from ferrite_hooks.errors import (
     UNKILLABLE,
     ReplyError,
 )
-from ferrite_hooks.resp.reply import Encoded, Reply
+from ferrite_hooks.resp.reply import Reply
 from ferrite_hooks.version import REDIS_VERSION
 
 if TYPE_CHECKING:
@@ -475,7 +475,7 @@ def _reply(value: Value, resp: int) -> Reply:
         return value if resp == 3 else (1 if value else None)
     if kind is float:
         return as_long(value)  # type: ignore[arg-type]
-    return Encoded(value.wire) if type(value) is Wire else value
+    return value
 
 
 def _failure(run: Run, error: Failed) -> Reply:

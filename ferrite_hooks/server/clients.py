@@ -108,6 +108,8 @@ class Clients:
         log.warning("closing client id=%d addr=%s: %s", session.id, session.addr, why)
         session.close_after_reply = True  # it runs nothing more
         connection.transport.abort()
+        connection.parser = Parser()  # what it has sent need not stay until the loop has closed it: memory may be short
+        connection.waiting.clear()
         self._total -= self._sizes.pop(session.id, 0)
         self.engine.forget(session)
 

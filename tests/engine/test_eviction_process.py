@@ -156,7 +156,7 @@ def test_telling_caches_of_evictions_does_not_evict_more(server: ServerProcess, 
     client.config_set("maxmemory", used(client) - 40_000)
     while not evicted(client)[0]:
         client.ping()
-    assert 10 <= 300 - client.dbsize() <= 60
+    assert 10 <= 300 - client.dbsize() <= 150  # about 36 are enough, but pages come and go
     for cache in caches:
         assert cache.read().startswith(b">2\r\n$10\r\ninvalidate\r\n")
         cache.close()
