@@ -83,7 +83,7 @@ def call(s: Session, command: Command, argv: Argv, started: float = 0.0) -> Repl
     outer, engine.command, engine.session = engine.command, command, s
     reply: Reply = None
     if not started:
-        started = _now()
+        started = engine.lap = _now()
     try:
         reply = command.handler(s, argv)
     except ReplyError:

@@ -63,6 +63,8 @@ def encode2(out: Out, value: Reply) -> None:
         if begun < len(value):
             for item in value[begun:]:
                 encode2(out, item)
+    elif kind is float:
+        _bulk(out, format_double(value))
     else:
         _OTHERS2[kind](out, value)
 
@@ -162,7 +164,6 @@ def _verbatim3(out: Out, value: Verbatim) -> None:
 
 _OTHERS2: dict[type, Encode] = {
     bool: lambda out, value: out.append(b":1\r\n" if value else b":0\r\n"),
-    float: lambda out, value: _bulk(out, format_double(value)),
     str: _text(encode2),
     tuple: _sequence(b"*", encode2),
     set: _sequence(b"*", encode2),

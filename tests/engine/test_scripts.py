@@ -292,3 +292,10 @@ def test_a_brief_script_that_lasts_in_spite_of_it_is_ended(busy: Harness) -> Non
     assert scripts(busy.engine).load(sly.encode(), keep=False).brief
     assert busy.client("EVAL", sly, 0).text.startswith("ERR Script ended: ")
     assert scripts(busy.engine).running is None and busy.client("EVAL", "return 1", 0) == 1
+
+
+def test_its_time_begins_when_it_does(harness: Harness, client: Client) -> None:
+    client("MULTI")
+    client("EVAL", "for i = 1, 1e6 do local x = i end return 'done'", 0)
+    harness.engine.lap = 0.0  # nothing has run for long
+    assert client("EXEC") == [b"done"]
