@@ -16,8 +16,8 @@ from ferrite_hooks.clock import Clock
 
 SAMPLES = 160
 BITS: Final = [6 + n.bit_length() for n in range(1024)]  # which bucket a duration belongs to, by its nanoseconds // 64
-QUICK: Final = 1.024e-6  # seconds below which a command is just quick
 QUICK_BITS = 10
+QUICK: Final = 1.024e-6  # seconds below which a command is just quick: 2**QUICK_BITS ns
 OFF = 1 << 62
 
 

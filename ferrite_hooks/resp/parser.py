@@ -41,7 +41,7 @@ class Parser:
         self.max_bulk = max_bulk  # proto-max-bulk-len
         self.authenticated = True  # False: Redis allows 10 arguments of 16 KiB before AUTH
         self.error: str | None = None
-        self._reader = hiredis.Reader()
+        self._reader: hiredis.Reader | None = None  # made when it is first needed: in the compiled build never
         self._buffer = bytearray()  # bytes not yet read, from a command's start or from the middle of one
         self._missing = 0  # arguments still to come of the command being read
         self._bulk = -1  # length of the argument being read, -1 = its header has not been read
@@ -132,6 +132,8 @@ class Parser:
         elif _HUGE_HEADER.search(data):
             return False
         reader = self._reader
+        if reader is None:
+            reader = self._reader = hiredis.Reader()
         found: list[Argv] = []
         left = len(data)
         try:
@@ -152,7 +154,7 @@ class Parser:
                 return True
         except (hiredis.HiredisError, TypeError):
             pass
-        self._reader = hiredis.Reader()  # it may hold half a command, or be broken
+        self._reader = None  # it may hold half a command, or be broken
         return False
 
     def _careful(self, commands: list[Argv], only_one: bool = False) -> None:

@@ -266,7 +266,7 @@ def test_inside_exec_it_is_not_suspended_but_ended(busy: Harness) -> None:
     client("SET", "k", "v")
     client("EVAL", "for i = 1, 1e6 do local x = i end return 'done'", 0)
     ended, stored, _ = client("EXEC")
-    assert ended.text.startswith("ERR Script ended: ") and stored.text == b"OK"
+    assert ended.text.startswith("ERR Script ended: it has taken too long") and stored.text == b"OK"
     assert client("GET", "k") == b"v" and scripts(busy.engine).running is None
 
 
@@ -290,7 +290,7 @@ def test_brief_scripts_are_known_by_their_words(harness: Harness, source: str, b
 def test_a_brief_script_that_lasts_in_spite_of_it_is_ended(busy: Harness) -> None:
     sly = "return _G['lo' .. 'adstring']('whi' .. 'le true do end')()"
     assert scripts(busy.engine).load(sly.encode(), keep=False).brief
-    assert busy.client("EVAL", sly, 0).text.startswith("ERR Script ended: ")
+    assert busy.client("EVAL", sly, 0).text.startswith("ERR Script ended: it has taken too long")
     assert scripts(busy.engine).running is None and busy.client("EVAL", "return 1", 0) == 1
 
 
