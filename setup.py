@@ -10,7 +10,7 @@ from pathlib import Path
 from setuptools import setup
 
 HOT = {
-    "": "clock counters errors",
+    "": "clock counters errors messagepack",
     "resp": "encoder parser reply",
     "values": "encoding field_times index stream zset",
     "webhooks": (

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ferrite_hooks"
 
 LAYERS = [
-    {"version", "errors", "clock", "glob", "log", "config", "config_keys", "counters", "metrics"},
+    {"version", "errors", "clock", "glob", "log", "config", "config_keys", "counters", "messagepack", "metrics"},
     {"resp"},
     {"values"},
     {"store"},

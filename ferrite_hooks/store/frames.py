@@ -1,7 +1,7 @@
 """The journal's bytes: segment header and frames, and how a torn end differs from damage.
 
     segment  = "FERRITEJ" · version u32 · journal id (8 letters) · first frame number u64 · crc32 of these
-    frame    = payload length u32 · head check u32 · crc32 of the payload · payload (msgpack)
+    frame    = payload length u32 · head check u32 · crc32 of the payload · payload (MessagePack)
 
 All little-endian. The head check covers the length and the frame's number, so that a wrong length is known as
 such before it is believed: an intact head whose payload is missing was cut off by a crash, a head that does
@@ -18,11 +18,10 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 from zlib import crc32
 
-import msgpack
+from ferrite_hooks.messagepack import pack, unpack
 
 MAGIC = b"FERRITEJ"
 VERSION = 1
@@ -69,14 +68,10 @@ class NewerFormat(Exception):
         self.version = version
 
 
-_pack = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
-_unpack = partial(msgpack.unpackb, strict_map_key=False, unicode_errors="surrogatepass")
-
-
 def encode_frame(number: int, commands: Any, changes: Any, notes: Any) -> tuple[bytes, bytes]:
     """One frame's head and payload. Raises ValueError beyond 4 GiB or 64-bit integers, TypeError for no plain value."""
     try:
-        payload: bytes = _pack((commands, changes, notes))
+        payload = pack((commands, changes, notes))
     except OverflowError as e:
         raise ValueError(str(e)) from e
     length = len(payload)
@@ -152,8 +147,8 @@ def skip_to(file: BinaryIO, number: int, wanted: int) -> None:
 
 def _decode(number: int, payload: bytes, offset: int) -> Frame:
     try:
-        commands, changes, notes = _unpack(payload)
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as e:
+        commands, changes, notes = unpack(payload)
+    except (ValueError, TypeError) as e:
         raise Damage(offset, f"frame {number} has the right checksum but cannot be read ({e})") from e
     if notes and notes[-1][:1] == [SYNCED]:
         del notes[-1]
@@ -206,5 +201,5 @@ def _was_durable(data: mmap.mmap, number: int, start: int) -> bool:
     return False
 
 
-_SYNCED_NOTE = msgpack.packb([SYNCED, 0])[:-1]
-_INTEGER_WIDTH = {b"\xcc": 1, b"\xcd": 2, b"\xce": 4, b"\xcf": 8}  # of msgpack; smaller ones stand for themselves
+_SYNCED_NOTE = pack([SYNCED, 0])[:-1]
+_INTEGER_WIDTH = {b"\xcc": 1, b"\xcd": 2, b"\xce": 4, b"\xcf": 8}  # of MessagePack; smaller ones stand for themselves

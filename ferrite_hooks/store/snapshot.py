@@ -3,7 +3,7 @@
 A snapshot is an RDB file that any Redis from 7.0 on opens. What is ours stands in AUX fields, which Redis
 skips: the journal's id, the frame that the snapshot is of, the position of the last event, the first frame of the
 journal that a start needs beside the snapshot (for pending events that are only there), and the webhooks' notes
-(compressed msgpack; they hold definitions with their secrets, hence mode 0600). A file without these fields was
+(compressed MessagePack; they hold definitions with their secrets, hence mode 0600). A file without these fields was
 written by a Redis.
 
 Writing has two steps, so that a forked child can do the first and only the server itself does the second:
@@ -20,8 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import msgpack
-
+from ferrite_hooks.messagepack import pack, unpack
 from ferrite_hooks.store.files import DISK, Files
 from ferrite_hooks.store.packed import RdbError
 from ferrite_hooks.store.rdb_read import Entry, RdbFile
@@ -56,13 +55,12 @@ def write(
     target: Path, mark: Mark, databases: Databases, state: State, functions: Iterable[bytes] = (), files: Files = DISK
 ) -> int:
     """Writes a whole snapshot to a temporary file, durably. Returns its size. Raises OSError."""
-    packed = msgpack.packb(state, use_bin_type=True, unicode_errors="surrogatepass")
     aux = {
         _JOURNAL: mark.journal_id.encode(),
         _FRAME: b"%d" % mark.frame,
         _POSITION: b"%d" % mark.position,
         _NEEDS: b"%d" % mark.needs,
-        _STATE: zlib.compress(packed, 1),
+        _STATE: zlib.compress(pack(state), 1),
     }
     return write_new(target, databases, aux, functions, files)
 
@@ -116,10 +114,8 @@ class SnapshotFile:
         if raw is None:
             return (), ()
         try:
-            changes, notes = msgpack.unpackb(
-                zlib.decompress(raw), strict_map_key=False, unicode_errors="surrogatepass"
-            )
-        except (zlib.error, ValueError, msgpack.exceptions.UnpackException) as error:
+            changes, notes = unpack(zlib.decompress(raw))
+        except (zlib.error, ValueError, TypeError) as error:
             raise SnapshotDamaged(f"{self.path}: the webhooks' state in it cannot be read ({error})") from error
         return changes, notes
 

@@ -31,10 +31,9 @@ from ferrite_hooks.webhooks.events import check_application_event
 from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.lanes import SENT, Parcel, Pending
 from ferrite_hooks.webhooks.match import Matcher
-from ferrite_hooks.webhooks.model import Change, Outcome, Webhook
+from ferrite_hooks.webhooks.model import Change, Outcome, Webhook, revive
 from ferrite_hooks.webhooks.options import Limits, Parsed, Refusal, check_name, check_url, parse, read_secret, shown
 from ferrite_hooks.webhooks.payload import canonical_json, event_id
-from ferrite_hooks.webhooks.refill import revive
 from ferrite_hooks.webhooks.registry import Registry
 from ferrite_hooks.webhooks.restore import Restoration
 from ferrite_hooks.webhooks.retry import describe

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import ferrite_hooks
+from ferrite_hooks.messagepack import Messages, pack_message
 from ferrite_hooks.webhooks.courier import Courier, Terms
 from ferrite_hooks.webhooks.model import Done, Errand, Outcome, Stage, Webhook
 from ferrite_hooks.webhooks.payload import delivery_id
@@ -34,11 +35,9 @@ from ferrite_hooks.webhooks.sending import (
     CLOSE,
     FORGET,
     outcome_of,
-    pack,
     packed_errand,
     packed_hook,
     packed_terms,
-    unpacker,
 )
 
 log = logging.getLogger(__name__)
@@ -208,7 +207,7 @@ class Carrier:
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
         self._gone: asyncio.Future[None] = postman.loop.create_future()
-        self._unpacker = unpacker()
+        self._messages = Messages()
         self._flights: dict[int, Flight] = {}  # by id: in the process, or in the socket
         self._waiting: deque[Flight] = deque()  # not yet written
         self._hooks: dict[int, Webhook] = {}  # the definitions that the process has, by serial
@@ -254,7 +253,7 @@ class Carrier:
     def leave(self, grace_seconds: float) -> None:
         """Has the process end what is under way, and itself."""
         if self._here:
-            self.tell(pack((CLOSE, int(grace_seconds * 1000))))
+            self.tell(pack_message((CLOSE, int(grace_seconds * 1000))))
         elif self._process is not None:
             self._process.kill()
 
@@ -326,13 +325,12 @@ class Carrier:
         forget = b""
         if len(self._hooks) >= KNOWN_HOOKS:
             self._hooks.clear()
-            forget = pack((FORGET,))
+            forget = pack_message((FORGET,))
         self._hooks[webhook.serial] = webhook
         return forget + packed_hook(webhook)
 
     def data_received(self, data: bytes) -> None:
-        self._unpacker.feed(data)
-        for outcomes in self._unpacker:
+        for outcomes in self._messages.feed(data):
             for values in outcomes:
                 flight = self._flights.pop(values[0])
                 try:

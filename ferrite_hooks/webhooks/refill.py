@@ -14,16 +14,15 @@ If the journal cannot be read nothing is skipped: what is in memory goes out, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from functools import partial
 from itertools import pairwise
-from sys import intern
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ferrite_hooks.store.journal import JournalDamaged, JournalError
 from ferrite_hooks.webhooks.desk import Pick
 from ferrite_hooks.webhooks.lanes import Parcel, Pending
-from ferrite_hooks.webhooks.model import Change, Overflow
+from ferrite_hooks.webhooks.model import Change, Overflow, revive
 from ferrite_hooks.webhooks.payload import without_bulk
 from ferrite_hooks.webhooks.spill import Tried
 
@@ -36,8 +35,6 @@ CHUNK = 512  # events per reading
 FAIR = 64  # events of one key that are taken past those of others
 MOST_LEFT = 1024  # keys that are passed over
 RETRY_MS = 5000  # after a reading that has failed
-_MOST_HOOKS = 4096
-_hooks: dict[tuple[int, ...], tuple[int, ...]] = {}
 
 class Refill:
     """Of one webhook. `failed`: why the last reading failed, "" when it did not; `failures`: how many did."""
@@ -218,17 +215,3 @@ def parcel_of(tried: Tried, events: list[Pending]) -> Parcel:
     parcel = Parcel(events)
     parcel.attempt, parcel.spent, parcel.due = tried.attempt, tried.spent, tried.due
     return parcel
-
-
-def revive(values: Sequence[Any]) -> Change:
-    """A Change from the list that the journal gives back for it. Texts that many have are kept once."""
-    position, at, db, event, key, new, old, expire_at, command, client, ip, transaction, hooks, *rest = values
-    hooks = tuple(hooks)
-    if len(_hooks) > _MOST_HOOKS:
-        _hooks.clear()
-    return Change(
-        position, at, db, intern(event), key,
-        tuple(new) if type(new) is list else new,
-        tuple(old) if type(old) is list else old,
-        expire_at, intern(command), client, intern(ip), transaction, _hooks.setdefault(hooks, hooks), *rest,
-    )  # fmt: skip

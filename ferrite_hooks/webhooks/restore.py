@@ -23,9 +23,9 @@ from ferrite_hooks.webhooks.definition import from_plain
 from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery
 from ferrite_hooks.webhooks.desk import Note, Pick
 from ferrite_hooks.webhooks.lanes import Parcel, Pending
-from ferrite_hooks.webhooks.model import Change, Webhook
+from ferrite_hooks.webhooks.model import Change, Webhook, revive
 from ferrite_hooks.webhooks.payload import without_bulk
-from ferrite_hooks.webhooks.refill import fits, parcel_of, revive
+from ferrite_hooks.webhooks.refill import fits, parcel_of
 from ferrite_hooks.webhooks.registry import Registry
 from ferrite_hooks.webhooks.spill import Tried
 

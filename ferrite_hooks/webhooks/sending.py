@@ -28,42 +28,34 @@ from functools import partial
 from ipaddress import ip_network
 from typing import Any, cast
 
-import msgpack
-
 from ferrite_hooks import log
+from ferrite_hooks.messagepack import Messages, pack_message
 from ferrite_hooks.webhooks.courier import Courier, Terms
 from ferrite_hooks.webhooks.definition import from_plain, to_plain
 from ferrite_hooks.webhooks.guard import Rules
-from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Stage, Tls, Webhook
+from ferrite_hooks.webhooks.model import Errand, Outcome, Stage, Tls, Webhook, revive
 
 POST, HOOK, FORGET, TERMS, CLOSE = range(5)
 
 PATIENCE = 0.001  # seconds that an outcome waits for others
 _STAGES = {stage.value: stage for stage in Stage}
 
-pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
-
-
-def unpacker() -> Any:
-    """Takes bytes as they come by `feed`, and is iterated for the values that are whole."""
-    return msgpack.Unpacker(use_list=False, strict_map_key=False, unicode_errors="surrogatepass", max_buffer_size=0)
-
 
 def packed_hook(webhook: Webhook) -> bytes:
-    return pack((HOOK, to_plain(webhook)))
+    return pack_message((HOOK, to_plain(webhook)))
 
 
 def packed_terms(terms: Terms) -> bytes:
     rules = terms.rules
     networks = [str(network) for network in rules.allowed_networks]
     plain = (terms.journal_id, (rules.allowed_hosts, rules.block_private_networks, networks), *terms[2:])
-    return pack((TERMS, plain))
+    return pack_message((TERMS, plain))
 
 
 def packed_errand(id: int, errand: Errand) -> bytes:
     """Raises OverflowError, TypeError or ValueError for a change that no message can hold."""
     webhook, attempt, now, events = errand
-    return pack((POST, id, webhook.serial, attempt, now, events))
+    return pack_message((POST, id, webhook.serial, attempt, now, events))
 
 
 def outcome_of(values: Any) -> Outcome:
@@ -80,7 +72,7 @@ class Sending(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._courier = Courier(Terms())
         self._hooks: dict[int, Webhook] = {}  # by serial
-        self._unpacker = unpacker()
+        self._messages = Messages()
         self._outcomes: list[Any] = []  # not yet told
         self._hurry: asyncio.TimerHandle | None = None  # when they have to be
         self._under_way = 0  # errands
@@ -90,11 +82,10 @@ class Sending(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(pack([]))
+        self._transport.write(pack_message([]))
 
     def data_received(self, data: bytes) -> None:
-        self._unpacker.feed(data)
-        for message in self._unpacker:
+        for message in self._messages.feed(data):
             self._obey[message[0]](*message[1:])
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -104,7 +95,7 @@ class Sending(asyncio.Protocol):
     # -- what is obeyed ----------------------------------------------------------------------------------------
 
     def _post(self, id: int, serial: int, attempt: int, now: int, events: Any) -> None:
-        changes = [(Change._make(change), coalesced) for change, coalesced in events]
+        changes = [(revive(change), coalesced) for change, coalesced in events]
         errand = Errand(self._hooks[serial], attempt, now, changes)
         self._under_way += 1
         self._courier.carry(errand, partial(self._done, id))
@@ -114,10 +105,9 @@ class Sending(asyncio.Protocol):
         self._hooks[webhook.serial] = webhook
 
     def _terms(self, plain: Any) -> None:
-        terms = Terms._make(plain)
-        allowed, block, networks = plain[1]
-        rules = Rules(allowed, block, tuple(ip_network(network) for network in networks))
-        self._courier.change(terms._replace(rules=rules, tls=Tls._make(terms.tls)))
+        journal_id, (allowed, block, networks), tls, *rest = plain
+        rules = Rules(tuple(allowed), block, tuple(ip_network(network) for network in networks))
+        self._courier.change(Terms(journal_id, rules, Tls._make(tls), *rest))
 
     def _close(self, grace_ms: int) -> None:
         self._ending = self._loop.create_task(self._end(grace_ms / 1000))
@@ -148,7 +138,7 @@ class Sending(asyncio.Protocol):
             self._hurry = None
         outcomes, self._outcomes = self._outcomes, []
         if outcomes:
-            self._transport.write(pack(outcomes))
+            self._transport.write(pack_message(outcomes))
 
 
 async def _serve(end: socket.socket) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from receiver import Receiver, Reply
 
+from ferrite_hooks.messagepack import Messages
 from ferrite_hooks.webhooks import postman as postman_file
 from ferrite_hooks.webhooks.courier import Terms
 from ferrite_hooks.webhooks.guard import Rules
-from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Stage, Webhook
+from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Stage, Webhook, revive
 from ferrite_hooks.webhooks.postman import CHUNK, DEATHS, HIGH_WATER, SLACK, Carrier, Flight, Postman, processes_for
-from ferrite_hooks.webhooks.sending import packed_errand, packed_terms, unpacker
+from ferrite_hooks.webhooks.sending import packed_errand, packed_terms
 
 TERMS = Terms("00000000")
 SECRET = "whsec_c2VjcmV0c2VjcmV0"
@@ -201,12 +202,10 @@ def test_secrets_go_by_the_socket_only(tmp_path: Path) -> None:
 
 def test_messages_keep_what_is_in_them() -> None:
     errand = Errand(Webhook(serial=7, name="w", url="u"), 3, 5, [(change(1, ("zset", [b"m", 1.5])), 2)])
-    reader = unpacker()
-    reader.feed(packed_errand(9, errand) + packed_terms(TERMS))
-    post, terms = list(reader)
-    assert post[1:5] == (9, 7, 3, 5)
+    post, terms = Messages().feed(packed_errand(9, errand) + packed_terms(TERMS))
+    assert post[1:5] == [9, 7, 3, 5]
     [(values, coalesced)] = post[5]
-    assert (Change._make(values), coalesced) == (change(1, ("zset", (b"m", 1.5))), 2)
+    assert (revive(values), coalesced) == (change(1, ("zset", [b"m", 1.5])), 2)
     assert terms[1][0] == "00000000"
 
 
