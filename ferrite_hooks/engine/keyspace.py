@@ -117,14 +117,14 @@ class Database:
         old = None
         heard = self._heard(key, event)
         if heard:
-            old = self.find(key)
-            if type(old) is not bytes:
-                old = snapshot(old)
+            displaced = self.find(key)
+            old = displaced if type(displaced) is bytes else snapshot(displaced)
             if self.engine.notify_flags:
                 self._welcome(key)
+        else:
+            displaced = self.data.get(key)
         if self.keys_index is not None and key not in self.data:
             self.keys_index.add(key)
-        displaced = self.data.get(key)
         self.data[key] = value
         if displaced is not None and type(displaced) is not bytes:
             self.engine.lazyfree.value(displaced)
@@ -166,12 +166,13 @@ class Database:
         value = self.find(key)
         if value is None:
             return False
-        old = snapshot(value) if self.observed else None
+        heard = self._heard(key, event)
+        old = snapshot(value) if heard else None
         expire_at = self.expires.get(key, 0)
         self._remove(key)
         self.engine.lazyfree.value(value)
         self.engine.dirty += 1
-        if self.observed:
+        if heard:
             self.announce(key, event, None, old, expire_at)
         return True
 
@@ -354,7 +355,11 @@ class Database:
         if not self.observed:
             return False
         interest = self.engine.interest
-        return not self.hooked or interest is None or bool(interest.match(self.index, event, key))
+        if not self.hooked or interest is None:
+            return True
+        if key and not interest.everywhere and not interest.first[key[0]]:
+            return False
+        return bool(interest.match(self.index, event, key))
 
     def announce(self, key: bytes, event: str, new: Written, old: Written, expire_at: int = -1) -> None:
         """Tells everyone who listens. Only called while `observed`."""

@@ -9,7 +9,7 @@ is noted for the journal, in the order in which it happened.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -70,14 +70,18 @@ class Delivery:
 
     # -- in ----------------------------------------------------------------------------------------------------
 
-    def accept(self, change: Change, frame: int) -> None:
-        """Queues a change that the index matched, if its content is wanted, too. `frame`: of the journal, where it
+    def accept(self, changes: Sequence[Change], frame: int) -> None:
+        """Queues changes that the index matched, if their content is wanted, too. `frame`: of the journal, where they
         can be read again; 0: nowhere."""
-        if self.webhook.when and not conditions_hold(self.webhook, change):
-            return
-        self.counters.matched += 1
-        self._enqueue(change, frame)
-        self.desk.wake(self)
+        webhook = self.webhook
+        if webhook.when:
+            changes = [change for change in changes if conditions_hold(webhook, change)]
+        if changes:
+            self.counters.matched += len(changes)
+            if not self._enqueue_all(changes, frame):
+                for change in changes:
+                    self._enqueue(change, frame)
+            self.desk.wake(self)
 
     def put(self, change: Change) -> None:
         """Queues an old change once more. It is not the latest of its key, so it takes no other's place."""
@@ -106,6 +110,30 @@ class Delivery:
         room = self.desk.total.room(own, times)
         return min(room, account.room(own, times)) if account.max_pending else room
 
+    def _enqueue_all(self, changes: Sequence[Change], frame: int) -> bool:
+        """Queues counted changes in the ordinary case: there is room for all of them, in one place. Returns False if
+        they have to be looked at one by one."""
+        webhook, queue, desk = self.webhook, self.queue, self.desk
+        spill, total, account, count = queue.spill, desk.total, self.account, len(changes)
+        if (
+            webhook.coalesce
+            or queue.lanes.size + spill.size + count > webhook.max_pending
+            or total.pending + count > total.max_pending
+            or (account.pending + count > account.max_pending and account.max_pending)
+        ):
+            return False
+        if frame and spill.size:
+            spill.add_all([change.position for change in changes], frame)
+            total.spilled += count
+        elif frame and total.pending + count - total.spilled > total.memory_events:
+            return False
+        else:
+            most = desk.settings.max_value_bytes
+            for change in changes:
+                queue.push(without_bulk(change, most))
+        self.count(count)
+        return True
+
     def _enqueue(self, change: Change, frame: int) -> None:
         """Queues a counted change; when there is no room the overflow policy says what gives way."""
         webhook, queue, desk = self.webhook, self.queue, self.desk
@@ -115,13 +143,7 @@ class Delivery:
             if replaced := queue.merge(change):
                 self.merged(replaced, change.position)
                 return
-        total, account = desk.total, self.account
-        plenty = (  # the ordinary case, for less than room() costs
-            queue.lanes.size + spill.size < webhook.max_pending
-            and total.pending < total.max_pending
-            and (account.pending < account.max_pending or not account.max_pending)
-        )
-        if not plenty and self.room(OVERSHOOT if webhook.overflow is Overflow.REJECT else 1) <= 0:
+        if self.room(OVERSHOOT if webhook.overflow is Overflow.REJECT else 1) <= 0:
             victim = OVERFLOW[webhook.overflow](queue)
             if victim is not None:
                 queue.drop(victim)
@@ -131,8 +153,8 @@ class Delivery:
                 self.overflow(change)
                 return
             # else the oldest is only in the journal: it gives way when it is read
-        account.pending += 1
-        total.pending += 1
+        self.count(1)
+        total = desk.total
         # Once there are spilled events, later ones go behind them.
         if frame and (
             spill.size

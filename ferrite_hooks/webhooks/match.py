@@ -32,7 +32,8 @@ class Matcher:
     """The enabled webhooks, ready to be asked."""
 
     __slots__ = (
-        "_last", "_limited", "_may_read", "_patterns", "_reads_all", "_remembered", "_scopes", "_webhooks", "listening",
+        "_asked", "_found", "_last", "_limited", "_may_read", "_patterns", "_reads_all", "_remembered", "_scopes",
+        "_webhooks", "everywhere", "first", "listening",
     )  # fmt: skip
 
     def __init__(self, may_read: MayRead | None = None, reads_all: ReadsAll = lambda owner: False) -> None:
@@ -43,8 +44,12 @@ class Matcher:
         self._webhooks: dict[int, Webhook] = {}
         self._limited: set[int] = set()  # those whose owners may not read every key
         self._patterns = Patterns()  # of those that do not want any key
+        self.first = self._patterns.first  # where it is 0 for a key's first byte, none of these wants the key …
+        self.everywhere = 0  # … and so many webhooks want any key of some event
         self._scopes: dict[int, dict[str, _Scope]] = {}  # by database and event
         self._last: _Scope | None = None  # that was asked about: the next write is likely to be of its kind
+        self._asked: bytes | None = None  # the last key that was looked for, in that scope …
+        self._found: tuple[int, ...] = ()  # … and what was found: a write asks again when it has been made
         self._remembered = 0  # answers in all scopes
 
     def set(self, webhooks: Iterable[Webhook]) -> None:
@@ -67,7 +72,9 @@ class Matcher:
             self.listening = True
             if self._may_read is not None and not self._reads_all(webhook.owner):
                 self._limited.add(serial)
-            if not _wants_any_key(webhook):
+            if _wants_any_key(webhook):
+                self.everywhere += 1
+            else:
                 self._patterns.add(serial, webhook.patterns)
             for scope in self._concerned(webhook):
                 scope.add(webhook, serial in self._limited)
@@ -77,7 +84,9 @@ class Matcher:
         webhook = self._webhooks.pop(serial, None)
         if webhook is not None:
             self.listening = bool(self._webhooks)
-            if not _wants_any_key(webhook):
+            if _wants_any_key(webhook):
+                self.everywhere -= 1
+            else:
                 self._patterns.remove(serial, webhook.patterns)
             for scope in self._concerned(webhook):
                 scope.remove(webhook, serial in self._limited)
@@ -96,6 +105,7 @@ class Matcher:
         for scope in scopes:
             self._remembered -= len(scope.answers)
             scope.answers.clear()
+        self._asked = None
 
     def acl_changed(self, users: Collection[str]) -> None:
         """What these users may read is another thing than before."""
@@ -112,7 +122,7 @@ class Matcher:
 
     def _forget_scopes(self) -> None:
         self._scopes.clear()
-        self._last = None
+        self._last = self._asked = None
         self._remembered = 0
 
     def match(self, db: int, event: str, key: bytes | None) -> tuple[int, ...]:
@@ -126,17 +136,23 @@ class Matcher:
             if scope is None:
                 scope = self._scope(db, event)
             self._last = scope
+            self._asked = None
         if scope.answer is not None:
             return scope.answer
         if key is None:
             return tuple(sorted(scope.serials)) if event in FLUSH_EVENTS else scope.any_key
-        if not scope.limited:
-            if key and not self._patterns.first[key[0]]:
-                return scope.any_key
-            if self._patterns.quick:
-                return self._patterns.find(key, scope.serials, scope.any_key)
-        answer = scope.answers.get(key)
-        return self._look_up(scope, key) if answer is None else answer
+        patterns = self._patterns
+        if not scope.limited and key and not self.first[key[0]]:
+            return scope.any_key
+        if key is self._asked:
+            return self._found
+        if not scope.limited and patterns.quick:
+            answer = patterns.find(key, scope.serials, scope.any_key)
+        else:
+            known = scope.answers.get(key)
+            answer = self._look_up(scope, key) if known is None else known
+        self._asked, self._found = key, answer
+        return answer
 
     def _scope(self, db: int, event: str) -> _Scope:
         if sum(map(len, self._scopes.values())) >= CACHED_SCOPES:

@@ -37,11 +37,18 @@ class Registry:
     def distribute(self, changes: Sequence[Change], frame: int) -> None:
         """Gives changes to the webhooks that the matcher found for them. `frame`: see Delivery.accept."""
         known = self._by_serial
-        for change in changes:
-            for serial in change.hooks:
+        start, size = 0, len(changes)
+        while start < size:  # together what goes to the same ones
+            hooks = changes[start].hooks
+            end = start + 1
+            while end < size and changes[end].hooks == hooks:
+                end += 1
+            run = changes if end - start == size else changes[start:end]
+            for serial in hooks:
                 delivery = known.get(serial)
                 if delivery is not None:
-                    delivery.accept(change, frame)
+                    delivery.accept(run, frame)
+            start = end
 
     def add(self, delivery: Delivery) -> None:
         webhook = delivery.webhook

@@ -72,6 +72,18 @@ class Spill:
         self.size += 1
         return True
 
+    def add_all(self, positions: list[int], frame: int) -> None:
+        """As `add`, for ascending positions; there has to be one already."""
+        if positions[0] > self._positions[-1]:
+            if frame < self._frames[-1]:
+                self._ordered = False
+            self._positions.extend(positions)
+            self._frames.extend([frame] * len(positions))
+            self.size += len(positions)
+        else:
+            for position in positions:
+                self.add(position, frame, self.since)
+
     def _insert(self, position: int, frame: int) -> bool:
         """Rare: a script that has run for long hands its changes over late."""
         at = bisect_left(self._positions, position, self._head)
