@@ -14,7 +14,8 @@ HOT = {
     "resp": "encoder parser reply",
     "values": "encoding field_times index stream zset",
     "webhooks": (
-        "courier delivery desk http1 lanes match patterns payload postman queue registry send sending sign spill"
+        "changes courier delivery desk http1 lanes match patterns payload postman queue refill registry send sending "
+        "sign spill"
     ),
     "engine": (
         "blocking command engine expiry host keyspace latency lua lua_values monitor pause run scripts session stats "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferrite_hooks.messagepack import Messages, pack, pack_message, unpack
+from ferrite_hooks.messagepack import Messages, pack, pack_message, unpack, unpacker
 
 any_text = st.text(st.characters(exclude_categories=()))  # halves of surrogate pairs, too
 plain = st.recursive(
@@ -59,11 +60,38 @@ def test_damage_is_a_value_error(data: bytes) -> None:
         unpack(data)
 
 
-@given(st.lists(plain, max_size=5), st.data())
-def test_messages_are_whole_wherever_the_stream_is_cut(values: list[Any], data: st.DataObject) -> None:
-    stream = b"".join(map(pack_message, values))
+class Colour(Enum):
+    RED = "red"
+
+
+class Thing(NamedTuple):
+    name: str
+    data: bytes | tuple[Any, ...] | None
+    colour: Colour
+    more: str = ""
+
+
+unpack_things = unpacker(list[tuple[int, Thing]])
+
+
+@given(any_text, st.none() | st.binary() | st.tuples(any_text, st.lists(st.binary())))
+def test_values_of_one_type_come_back_as_what_they_were(name: str, data: Any) -> None:
+    things = [(1, Thing(name, data, Colour.RED, name))]
+    assert unpack_things(pack(things)) == things
+
+
+def test_what_is_not_of_the_type_is_a_value_error() -> None:
+    assert unpack_things(pack([[1, ["a", None, "red"]]])) == [(1, Thing("a", None, Colour.RED))]
+    for wrong in ([[1, ["a", None, "blue"]]], [["1", ["a", None, "red"]]], [[1, ["\ud800", 1, "red"]]], [[1]], {}):
+        with pytest.raises(ValueError):
+            unpack_things(pack(wrong))
+
+
+@given(st.lists(st.tuples(st.integers(0, 255), plain), max_size=5), st.data())
+def test_messages_are_whole_wherever_the_stream_is_cut(sent: list[tuple[int, Any]], data: st.DataObject) -> None:
+    stream = b"".join(pack_message(kind, value) for kind, value in sent)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     messages, found = Messages(), []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += messages.feed(stream[start:end])
-    assert found == values
+    assert [(kind, unpack(packed)) for kind, packed in found] == sent

@@ -21,7 +21,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 from zlib import crc32
 
-from ferrite_hooks.messagepack import pack, unpack
+from msgspec import Raw
+
+from ferrite_hooks.messagepack import pack, unpack, unpacker
 
 MAGIC = b"FERRITEJ"
 VERSION = 1
@@ -45,6 +47,13 @@ class Frame(NamedTuple):
     notes: list[list[Any]]
 
 
+class Picked(NamedTuple):
+    """The changes of one frame, still packed: a list."""
+
+    number: int
+    changes: bytes
+
+
 class SegmentHeader(NamedTuple):
     journal_id: str
     first: int  # number of the segment's first frame
@@ -66,6 +75,9 @@ class NewerFormat(Exception):
     def __init__(self, version: int) -> None:
         super().__init__(version)
         self.version = version
+
+
+_split = unpacker(tuple[Raw, Raw, Raw])
 
 
 def encode_frame(number: int, commands: Any, changes: Any, notes: Any) -> tuple[bytes, bytes]:
@@ -105,6 +117,22 @@ def read_frames(file: BinaryIO, number: int, until: int | None = None) -> Iterat
 
     Stops after frame `until` when it is given, else at the end of the file. Raises Damage.
     """
+    for found in _payloads(file, number, until):
+        yield _decode(*found)
+
+
+def pick_frames(file: BinaryIO, number: int, until: int) -> Iterator[Picked]:
+    """As `read_frames`, for who wants the changes only."""
+    for at, payload, offset in _payloads(file, number, until):
+        try:
+            _, changes, _ = _split(payload)
+        except ValueError as e:
+            raise _unreadable(at, offset, e) from e
+        yield Picked(at, bytes(changes))
+
+
+def _payloads(file: BinaryIO, number: int, until: int | None) -> Iterator[tuple[int, bytes, int]]:
+    """Numbers, payloads and offsets."""
     size = os.fstat(file.fileno()).st_size
     offset = file.tell()
     while (until is None or number <= until) and offset < size:
@@ -122,7 +150,7 @@ def read_frames(file: BinaryIO, number: int, until: int | None = None) -> Iterat
         if crc32(payload) != payload_check:
             torn = _lost_to_a_power_cut(file, number, offset, end, size)
             raise Damage(offset, f"the checksum of frame {number} is wrong", torn)
-        yield _decode(number, payload, offset)
+        yield number, payload, offset
         number += 1
         offset = end
 
@@ -149,10 +177,14 @@ def _decode(number: int, payload: bytes, offset: int) -> Frame:
     try:
         commands, changes, notes = unpack(payload)
     except (ValueError, TypeError) as e:
-        raise Damage(offset, f"frame {number} has the right checksum but cannot be read ({e})") from e
+        raise _unreadable(number, offset, e) from e
     if notes and notes[-1][:1] == [SYNCED]:
         del notes[-1]
     return Frame(number, commands, changes, notes)
+
+
+def _unreadable(number: int, offset: int, error: Exception) -> Damage:
+    return Damage(offset, f"frame {number} has the right checksum but cannot be read ({error})")
 
 
 def _lost_to_a_power_cut(file: BinaryIO, number: int, start: int, end: int, size: int) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ferrite_hooks.store.frames import SEGMENT_HEADER, Damage, Frame, read_frames, skip_to
+from ferrite_hooks.store.frames import SEGMENT_HEADER, Damage, Picked, pick_frames, skip_to
 from ferrite_hooks.store.segments import JournalDamaged, JournalError, Segments
 
 PLACE_BYTES = 1 << 18  # between remembered places
@@ -27,8 +27,8 @@ class Picker:
         self._segments = segments
         self._places: dict[Path, tuple[list[int], list[int]]] = {}  # frame numbers and their offsets, ascending
 
-    def pick(self, numbers: Sequence[int]) -> Iterator[Frame]:
-        """The frames with these ascending numbers. Raises JournalError when one is gone, JournalDamaged."""
+    def pick(self, numbers: Sequence[int]) -> Iterator[Picked]:
+        """What the frames with these ascending numbers have. Raises JournalError when one is gone, JournalDamaged."""
         segments = self._segments.listed()
         firsts = [first for first, _ in segments]
         self._places = {path: self._places[path] for _, path in segments if path in self._places}
@@ -51,7 +51,7 @@ class Picker:
                 raise JournalError(f"cannot read {path}: {error.strerror or error}") from error
             at = end
 
-    def _read(self, file: BinaryIO, path: Path, first: int, numbers: Sequence[int]) -> Iterator[Frame]:
+    def _read(self, file: BinaryIO, path: Path, first: int, numbers: Sequence[int]) -> Iterator[Picked]:
         known, offsets = self._places.setdefault(path, ([first], [SEGMENT_HEADER]))
         number = -1  # of the frame at the file's position
         for run, last in _runs(numbers):
@@ -66,7 +66,7 @@ class Picker:
                 if number > known[-1] and file.tell() >= offsets[-1] + PLACE_BYTES:
                     known.append(number)
                     offsets.append(file.tell())
-            for frame in read_frames(file, run, last):
+            for frame in pick_frames(file, run, last):
                 number = frame.number + 1
                 yield frame
             if number <= last:

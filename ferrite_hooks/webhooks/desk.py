@@ -36,7 +36,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ferrite_hooks.clock import Clock
-from ferrite_hooks.store.frames import Frame
+from ferrite_hooks.store.frames import Picked
 from ferrite_hooks.webhooks.model import Done, Errand, Outcome
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 Note = list[Any]
 Post = Callable[[Errand, Done], None]
-Pick = Callable[[Sequence[int]], Iterable[Frame]]
+Pick = Callable[[Sequence[int]], Iterable[Picked]]
 Aside = Callable[[Callable[[], Any], Callable[[Any], None]], object]
 
 
@@ -92,7 +92,7 @@ class Seams:
     journal_id: str = field(default_factory=lambda: secrets.token_hex(4))  # of ids; without a journal, of this run
     random: Callable[[], float] = random.random
     attempt: Attempt = lambda *columns: None
-    pick: Pick | None = None  # reads chosen frames of the journal, in any thread; None: there is no journal
+    pick: Pick | None = None  # reads changes of chosen frames, in any thread; None: there is no journal
     aside: Aside = lambda job, done: done(job())  # runs a job off the loop, then calls back in it
     is_admin: Callable[[str], bool] = lambda user: user == "default"  # sees every user's webhooks
     is_user: Callable[[str], bool] = lambda user: True  # whether there is a user of that name

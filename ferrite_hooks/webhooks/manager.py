@@ -23,6 +23,7 @@ import orjson
 from ferrite_hooks.counters import DURABLE, WebhookCounters
 from ferrite_hooks.metrics import WebhookSample
 from ferrite_hooks.store.frames import Frame
+from ferrite_hooks.webhooks.changes import revive
 from ferrite_hooks.webhooks.conditions import conditions_hold
 from ferrite_hooks.webhooks.definition import to_plain
 from ferrite_hooks.webhooks.delivery import Delivery
@@ -31,7 +32,7 @@ from ferrite_hooks.webhooks.events import check_application_event
 from ferrite_hooks.webhooks.history import History
 from ferrite_hooks.webhooks.lanes import SENT, Parcel, Pending
 from ferrite_hooks.webhooks.match import Matcher
-from ferrite_hooks.webhooks.model import Change, Outcome, Webhook, revive
+from ferrite_hooks.webhooks.model import Change, Outcome, Webhook
 from ferrite_hooks.webhooks.options import Limits, Parsed, Refusal, check_name, check_url, parse, read_secret, shown
 from ferrite_hooks.webhooks.payload import canonical_json, event_id
 from ferrite_hooks.webhooks.registry import Registry

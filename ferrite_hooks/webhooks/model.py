@@ -6,10 +6,9 @@ self-contained, so that nothing later has to read the store. Its tuple form is w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from sys import intern
 from typing import Any, NamedTuple
 
 # What a change wrote, or what stood there before, in the cheapest form the write path can give:
@@ -24,9 +23,6 @@ from typing import Any, NamedTuple
 #   ("bulk", size)            bytes that no payload takes (max_value_bytes), not kept while it waits
 #   ("json", raw)             JSON text of an application event
 Written = bytes | tuple[Any, ...] | None
-
-_MOST_HOOKS = 4096
-_hooks: dict[tuple[int, ...], tuple[int, ...]] = {}
 
 
 class Change(NamedTuple):
@@ -46,20 +42,6 @@ class Change(NamedTuple):
     transaction: int  # groups the changes of one EXEC or script, 0 = none
     hooks: tuple[int, ...]  # serials of the webhooks that matched
     resource: str = ""  # application events: WEBHOOK.EMIT … RESOURCE
-
-
-def revive(values: Sequence[Any]) -> Change:
-    """A Change from the list that MessagePack gives back for it. Texts that many have are kept once."""
-    position, at, db, event, key, new, old, expire_at, command, client, ip, transaction, hooks, *rest = values
-    hooks = tuple(hooks)
-    if len(_hooks) > _MOST_HOOKS:
-        _hooks.clear()
-    return Change(
-        position, at, db, intern(event), key,
-        tuple(new) if type(new) is list else new,
-        tuple(old) if type(old) is list else old,
-        expire_at, intern(command), client, intern(ip), transaction, _hooks.setdefault(hooks, hooks), *rest,
-    )  # fmt: skip
 
 
 class Backoff(Enum):

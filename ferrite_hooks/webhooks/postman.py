@@ -34,10 +34,10 @@ from ferrite_hooks.webhooks.payload import delivery_id
 from ferrite_hooks.webhooks.sending import (
     CLOSE,
     FORGET,
-    outcome_of,
     packed_errand,
     packed_hook,
     packed_terms,
+    unpack_outcomes,
 )
 
 log = logging.getLogger(__name__)
@@ -253,7 +253,7 @@ class Carrier:
     def leave(self, grace_seconds: float) -> None:
         """Has the process end what is under way, and itself."""
         if self._here:
-            self.tell(pack_message((CLOSE, int(grace_seconds * 1000))))
+            self.tell(pack_message(CLOSE, int(grace_seconds * 1000)))
         elif self._process is not None:
             self._process.kill()
 
@@ -325,16 +325,17 @@ class Carrier:
         forget = b""
         if len(self._hooks) >= KNOWN_HOOKS:
             self._hooks.clear()
-            forget = pack_message((FORGET,))
+            forget = pack_message(FORGET, None)
         self._hooks[webhook.serial] = webhook
         return forget + packed_hook(webhook)
 
     def data_received(self, data: bytes) -> None:
-        for outcomes in self._messages.feed(data):
-            for values in outcomes:
-                flight = self._flights.pop(values[0])
+        for _, packed in self._messages.feed(data):
+            outcomes = unpack_outcomes(packed)
+            for id, outcome in outcomes:
+                flight = self._flights.pop(id)
                 try:
-                    flight.done(outcome_of(values))
+                    flight.done(outcome)
                 except Exception:  # one that cannot be settled must not take the others with it
                     log.exception("an outcome could not be settled")
             if not outcomes:

@@ -20,9 +20,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.store.journal import JournalDamaged, JournalError
+from ferrite_hooks.webhooks.changes import share, unpack_changes
 from ferrite_hooks.webhooks.desk import Pick
 from ferrite_hooks.webhooks.lanes import Parcel, Pending
-from ferrite_hooks.webhooks.model import Change, Overflow, revive
+from ferrite_hooks.webhooks.model import Change, Overflow
 from ferrite_hooks.webhooks.payload import without_bulk
 from ferrite_hooks.webhooks.spill import Tried
 
@@ -190,7 +191,7 @@ def _read(pick: Pick, wanted: dict[int, int]) -> list[Change] | Exception:
     found: list[Change] = []
     try:
         for frame in pick(sorted(set(wanted.values()))):
-            found += [revive(values) for values in frame.changes if wanted.get(values[0]) == frame.number]
+            found += [share(c) for c in unpack_changes(frame.changes) if wanted.get(c.position) == frame.number]
         if len(found) < len(wanted):
             missing = wanted.keys() - {change.position for change in found}
             raise JournalError(f"frame {wanted[min(missing)]} does not have the event at position {min(missing)}")

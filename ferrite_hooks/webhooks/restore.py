@@ -17,13 +17,14 @@ from typing import Any
 
 from ferrite_hooks.counters import DURABLE
 from ferrite_hooks.store.journal import JournalError
+from ferrite_hooks.webhooks.changes import revive, unpack_changes
 from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
 from ferrite_hooks.webhooks.conditions import conditions_hold
 from ferrite_hooks.webhooks.definition import from_plain
 from ferrite_hooks.webhooks.delivery import DeadLetter, Delivery
 from ferrite_hooks.webhooks.desk import Note, Pick
 from ferrite_hooks.webhooks.lanes import Parcel, Pending
-from ferrite_hooks.webhooks.model import Change, Webhook, revive
+from ferrite_hooks.webhooks.model import Change, Webhook
 from ferrite_hooks.webhooks.payload import without_bulk
 from ferrite_hooks.webhooks.refill import fits, parcel_of
 from ferrite_hooks.webhooks.registry import Registry
@@ -116,8 +117,8 @@ class Restoration:
             wanted = {letter.change.position for _, letter in missing}
             try:
                 for frame in pick(sorted({letter.change.expire_at for _, letter in missing})):
-                    read |= {values[0]: revive(values) for values in frame.changes if values[0] in wanted}
-            except JournalError as error:
+                    read |= {c.position: c for c in unpack_changes(frame.changes) if c.position in wanted}
+            except (JournalError, ValueError) as error:
                 log.error("not all dead letters can be read: %s", error)
         for delivery, letter in missing:
             position = letter.change.position

@@ -1,14 +1,14 @@
 """What runs in a sender process, and what it and the command loop's process (postman.py) say to each other.
 
-Both ends of a socket pair send MessagePack values, as many at a time as have come together in a turn of their loop:
+Both ends of a socket pair send messages (messagepack.py), as many at a time as have come together in a turn of their
+loop:
 
-    loop → sender    [POST, id, serial, attempt, now, [[change, coalesced], …]]
-                     [HOOK, definition]   before the first POST that goes by it
-                     [FORGET]             all definitions
-                     [TERMS, terms]
-                     [CLOSE, grace_ms]    take no more, end what is under way, then the process
-    sender → loop    [[id, stage, status, latency_ms, error, body, retry_after, delivery], …]
-                     an empty list, once: it has started
+    loop → sender    POST    [id, serial, attempt, now, [[change, coalesced], …]]
+                     HOOK    a definition, before the first POST that goes by it
+                     FORGET  all definitions
+                     TERMS   the terms
+                     CLOSE   grace_ms: take no more, end what is under way, then the process
+    sender → loop    DONE    [[id, outcome], …]; once an empty list: it has started
 
 Secrets come by this way only. A sender obeys the socket and no signals, for a terminal's Ctrl-C and a service
 manager's SIGTERM reach the whole group, and the server has yet to say how its requests end; when the socket closes
@@ -26,42 +26,37 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_network
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from ferrite_hooks import log
-from ferrite_hooks.messagepack import Messages, pack_message
+from ferrite_hooks.messagepack import Messages, pack_message, unpack, unpacker
 from ferrite_hooks.webhooks.courier import Courier, Terms
 from ferrite_hooks.webhooks.definition import from_plain, to_plain
 from ferrite_hooks.webhooks.guard import Rules
-from ferrite_hooks.webhooks.model import Errand, Outcome, Stage, Tls, Webhook, revive
+from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Tls, Webhook
 
-POST, HOOK, FORGET, TERMS, CLOSE = range(5)
+POST, HOOK, FORGET, TERMS, CLOSE, DONE = range(6)
 
 PATIENCE = 0.001  # seconds that an outcome waits for others
-_STAGES = {stage.value: stage for stage in Stage}
+_unpack_errand: Final = unpacker(tuple[int, int, int, int, list[tuple[Change, int]]])
+unpack_outcomes: Final = unpacker(list[tuple[int, Outcome]])
 
 
 def packed_hook(webhook: Webhook) -> bytes:
-    return pack_message((HOOK, to_plain(webhook)))
+    return pack_message(HOOK, to_plain(webhook))
 
 
 def packed_terms(terms: Terms) -> bytes:
     rules = terms.rules
     networks = [str(network) for network in rules.allowed_networks]
     plain = (terms.journal_id, (rules.allowed_hosts, rules.block_private_networks, networks), *terms[2:])
-    return pack_message((TERMS, plain))
+    return pack_message(TERMS, plain)
 
 
 def packed_errand(id: int, errand: Errand) -> bytes:
     """Raises OverflowError, TypeError or ValueError for a change that no message can hold."""
     webhook, attempt, now, events = errand
-    return pack_message((POST, id, webhook.serial, attempt, now, events))
-
-
-def outcome_of(values: Any) -> Outcome:
-    """The Outcome in one element of what a sender says."""
-    _, stage, status, latency_ms, error, body, retry_after, delivery = values
-    return Outcome(_STAGES[stage], status, latency_ms, error, body, retry_after, delivery)
+    return pack_message(POST, (id, webhook.serial, attempt, now, events))
 
 
 class Sending(asyncio.Protocol):
@@ -73,20 +68,23 @@ class Sending(asyncio.Protocol):
         self._courier = Courier(Terms())
         self._hooks: dict[int, Webhook] = {}  # by serial
         self._messages = Messages()
-        self._outcomes: list[Any] = []  # not yet told
+        self._outcomes: list[tuple[int, Outcome]] = []  # not yet told
         self._hurry: asyncio.TimerHandle | None = None  # when they have to be
         self._under_way = 0  # errands
-        self._obey: dict[int, Callable[..., None]] = {
-            POST: self._post, HOOK: self._hook, FORGET: self._hooks.clear, TERMS: self._terms, CLOSE: self._close,
+        self._obey: dict[int, Callable[[Any], None]] = {
+            HOOK: self._hook, FORGET: self._forget, TERMS: self._terms, CLOSE: self._close,
         }  # fmt: skip
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(pack_message([]))
+        self._transport.write(pack_message(DONE, []))
 
     def data_received(self, data: bytes) -> None:
-        for message in self._messages.feed(data):
-            self._obey[message[0]](*message[1:])
+        for kind, packed in self._messages.feed(data):
+            if kind == POST:
+                self._post(packed)
+            else:
+                self._obey[kind](unpack(packed))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.over.done():
@@ -94,15 +92,17 @@ class Sending(asyncio.Protocol):
 
     # -- what is obeyed ----------------------------------------------------------------------------------------
 
-    def _post(self, id: int, serial: int, attempt: int, now: int, events: Any) -> None:
-        changes = [(revive(change), coalesced) for change, coalesced in events]
-        errand = Errand(self._hooks[serial], attempt, now, changes)
+    def _post(self, packed: bytes) -> None:
+        id, serial, attempt, now, events = _unpack_errand(packed)
         self._under_way += 1
-        self._courier.carry(errand, partial(self._done, id))
+        self._courier.carry(Errand(self._hooks[serial], attempt, now, events), partial(self._done, id))
 
     def _hook(self, plain: dict[str, Any]) -> None:
         webhook = from_plain(plain)
         self._hooks[webhook.serial] = webhook
+
+    def _forget(self, _: None) -> None:
+        self._hooks.clear()
 
     def _terms(self, plain: Any) -> None:
         journal_id, (allowed, block, networks), tls, *rest = plain
@@ -121,10 +121,9 @@ class Sending(asyncio.Protocol):
     # -- what is done ------------------------------------------------------------------------------------------
 
     def _done(self, id: int, outcome: Outcome) -> None:
-        stage, status, latency_ms, error, body, retry_after, delivery = outcome
         self._under_way -= 1
         outcomes = self._outcomes
-        outcomes.append((id, stage.value, status, latency_ms, error, body, retry_after, delivery))
+        outcomes.append((id, outcome))
         if len(outcomes) >= self._under_way:
             self._flush()
         elif self._hurry is None:
@@ -138,7 +137,7 @@ class Sending(asyncio.Protocol):
             self._hurry = None
         outcomes, self._outcomes = self._outcomes, []
         if outcomes:
-            self._transport.write(pack_message(outcomes))
+            self._transport.write(pack_message(DONE, outcomes))
 
 
 async def _serve(end: socket.socket) -> None:

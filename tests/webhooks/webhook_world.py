@@ -11,7 +11,7 @@ import msgpack
 import orjson
 
 from ferrite_hooks.clock import ManualClock
-from ferrite_hooks.store.frames import Frame
+from ferrite_hooks.store.frames import Picked
 from ferrite_hooks.store.journal import JournalError
 from ferrite_hooks.webhooks.courier import Terms, request_of
 from ferrite_hooks.webhooks.delivery import Delivery
@@ -185,7 +185,7 @@ class World:
             answered.append(self.answer(outcome))
         return answered
 
-    def _pick(self, numbers: Sequence[int]) -> Iterator[Frame]:
+    def _pick(self, numbers: Sequence[int]) -> Iterator[Picked]:
         assert list(numbers) == sorted(set(numbers)), "frames are read in order, each once"
         if self.broken:
             raise JournalError(self.broken)
@@ -193,8 +193,8 @@ class World:
             if number <= self.lost:
                 raise JournalError(f"frame {number} is gone")
             self.reads += 1
-            changes, notes = msgpack.unpackb(self.frames[number - 1], strict_map_key=False)
-            yield Frame(number, [], changes, notes)
+            changes, _ = msgpack.unpackb(self.frames[number - 1], strict_map_key=False)
+            yield Picked(number, msgpack.packb(changes))
 
     def crash(self, through_snapshot: bool = False) -> None:
         """kill -9 and restart: what was not in the journal is gone. Or a snapshot is taken before, and the frames go
