@@ -426,6 +426,12 @@ class Delivery:
         low=-1,
         high=64,
     )
+    sender_nice: int = _key(
+        10,
+        "Their nice value beside the server's: commands go first where cores are short, 0 = no difference",
+        low=0,
+        high=19,
+    )
     circuit_failures: int = _key(5, "Failures in a row that open a webhook's circuit", live=True, low=1)
     disable_after_ms: int = _key(
         5 * DAY_MS, "A webhook that has only failed for this long is disabled, 0 = never", live=True, **_MS

@@ -51,7 +51,7 @@ class Outlet:
         self._config = config.webhooks
         self._postman = Postman(
             tick.loop, _terms(config.webhooks, ""), processes_for(config.webhooks.delivery.sender_processes),
-            (config.server.loglevel, config.server.logformat),
+            config.webhooks.delivery.sender_nice, (config.server.loglevel, config.server.logformat),
         )  # fmt: skip
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")  # of spilled events
         self.journal: Journal | None = None

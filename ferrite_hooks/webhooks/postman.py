@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -81,13 +82,13 @@ class Postman:
     """`post` is what the desk calls. All methods are for the loop's thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, terms: Terms, processes: int = 0,
+        self, loop: asyncio.AbstractEventLoop, terms: Terms, processes: int = 0, nice: int = 0,
         logs: tuple[str, str] = ("notice", "text"),
     ) -> None:  # fmt: skip
-        """`logs`: level and format of what processes log on our standard error."""
+        """`nice`: of the processes, added to ours. `logs`: level and format of what they log on our standard error."""
         self.loop = loop
         self.terms = terms
-        self.logs = logs
+        self.words = (str(nice), *logs)  # what a process is told at its start
         self.restarts = 0  # processes that have died
         self.closing = asyncio.Event()
         self.ready: list[Carrier] = []  # processes that take errands
@@ -224,7 +225,7 @@ class Carrier:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                process = self._process = _start(theirs, self._postman.logs)
+                process = self._process = _start(theirs, self._postman.words)
             try:
                 ours.setblocking(False)
                 await self._postman.loop.create_unix_connection(lambda: cast(Any, self), sock=ours)
@@ -343,14 +344,17 @@ class Carrier:
                 self._postman.arrived(self)
 
 
-def _start(end: socket.socket, logs: tuple[str, str]) -> subprocess.Popen[bytes]:
-    """A sender process at the other end of a socket pair: of this very package, wherever it was found, in a session of
-    its own, where a terminal's signals do not reach it. Raises OSError or SubprocessError."""
+def _start(end: socket.socket, words: Iterable[str]) -> subprocess.Popen[bytes]:
+    """A sender process at the other end of a socket pair: of this very package, wherever it was found. Raises OSError
+    or SubprocessError.
+
+    A process group of its own keeps a terminal's signals away. A session of its own would, too, but Linux shares the
+    processor among sessions first (autogroups), and nice values only count within one."""
     root = str(Path(ferrite_hooks.__file__).parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _CODE, *logs],
-        stdin=end.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "PYTHONPATH": path},
+        [sys.executable, "-P", "-c", _CODE, *words],
+        stdin=end.fileno(), stdout=subprocess.DEVNULL, process_group=0, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
 
 

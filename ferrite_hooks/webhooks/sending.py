@@ -11,8 +11,8 @@ loop:
     sender → loop    DONE    [[id, outcome], …]; once an empty list: it has started
 
 Secrets come by this way only. A sender obeys the socket and no signals, for a terminal's Ctrl-C and a service
-manager's SIGTERM reach the whole group, and the server has yet to say how its requests end; when the socket closes
-the server is gone, and so is the sender.
+manager's SIGTERM may reach it, too, and the server has yet to say how its requests end; when the socket closes the
+server is gone, and so is the sender.
 """
 
 from __future__ import annotations
@@ -149,10 +149,11 @@ async def _serve(end: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serves the socket that is standard input until it closes. Arguments: log level and log format."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    """Serves the socket that is standard input until it closes. Arguments: nice value, log level and log format."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
-    log.set_up(*sys.argv[1:3])
+    os.nice(int(sys.argv[1]))
+    log.set_up(*sys.argv[2:4])
     end = socket.socket(fileno=0)
     end.setblocking(False)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

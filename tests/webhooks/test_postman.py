@@ -42,7 +42,7 @@ class Office:
     """A postman, and what its errands have come to."""
 
     def __init__(self, processes: int, url: str) -> None:
-        self.postman = Postman(asyncio.get_running_loop(), TERMS, processes, ("error", "text"))
+        self.postman = Postman(asyncio.get_running_loop(), TERMS, processes, nice=3, logs=("error", "text"))
         self.webhook = Webhook(serial=1, name="w", url=url, secret=SECRET)
         self.outcomes: dict[int, Outcome] = {}
 
@@ -188,6 +188,11 @@ async def test_a_process_keeps_a_bounded_number_of_definitions(
     assert sorted(names) == sorted([f"w{n}" for n in range(1, 6)] * 4)
 
 
+async def test_processes_give_way_to_us(office: Office) -> None:
+    assert os.getpriority(os.PRIO_PROCESS, office.process) == min(os.getpriority(os.PRIO_PROCESS, 0) + 3, 19)
+    assert os.getsid(office.process) == os.getsid(0), "nice values count within a session only"
+
+
 def test_secrets_go_by_the_socket_only(tmp_path: Path) -> None:
     async def look() -> None:
         async with Receiver() as receiver:
@@ -331,7 +336,7 @@ async def test_a_process_that_hangs_does_not_hold_up_the_end(
 
 async def test_signals_to_the_whole_group_do_not_reach_the_requests(receiver: Receiver, office: Office) -> None:
     pid = office.process
-    assert os.getsid(pid) == pid != os.getsid(0), "a terminal's Ctrl-C is for its own session"
+    assert os.getpgid(pid) == pid != os.getpgid(0), "a terminal's Ctrl-C is for its own group"
     receiver.script("/hook", Reply(delay=0.1))
     office.post(1)
     await receiver.wait(1)
