@@ -23,6 +23,7 @@ HOT = {
     ),
     "commands": "common expire hashes keys lists scripting sets stream_args streams strings zset_ranges zsets",
     "server": "connection tick",
+    "store": "files frames journal",
 }
 
 
