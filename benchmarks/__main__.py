@@ -39,13 +39,14 @@ def parts(scale: Scale) -> dict[str, Callable[[], Iterator[Row]]]:
     quick, rounds, seconds = scale.quick, scale.rounds, scale.seconds
     some = FEW if quick else tuple(commands.COMMANDS)
     events = {1: 10_000, 100: 40_000} if quick else {1: 40_000, 100: 300_000}
+    writes = {1: 20_000, 16: 80_000} if quick else {1: 100_000, 16: 400_000}  # by pipeline
     return {
         "commands": lambda: commands.commands("everysec", rounds, seconds),
         "always": lambda: commands.commands("always", rounds, seconds / 2, some),
         "bare": lambda: commands.commands("off", rounds, seconds / 2, some),
         "values": lambda: commands.values(rounds, seconds / 2, (100, 10_000) if quick else commands.SIZES),
         "webhooks": lambda: webhooks.cost(rounds, seconds),
-        "delivery": lambda: chain(delivery.throughput(rounds, events), delivery.commands_meanwhile(rounds, events)),
+        "delivery": lambda: chain(delivery.throughput(rounds, events), delivery.commands_meanwhile(rounds, writes)),
         "latency": lambda: delivery.latencies(rounds, 500, 1.5 if quick else 5.0),
         "memory": lambda: resources.memory(100_000 if quick else 1_000_000, 20_000 if quick else 200_000),
         "load": lambda: resources.loading(*((100_000, 20_000) if quick else (1_000_000, 1_000_000))),

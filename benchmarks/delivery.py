@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import redis
+
 from benchmarks.figures import Goal, Row, interleaved, percentile, row
 from benchmarks.receipts import ROOM, arrived, paced, probing, stats, webhook
 from benchmarks.servers import ANY, CORES, LOAD, SERVER, Server, pin_here, pinned
@@ -32,6 +34,7 @@ WRITES = {
     STREAM: ["XADD", "changes", "*", "key", "key:__rand_int__", "value", VALUE],
 }
 BATCHES = (1, 100)
+DELIVERING, PAUSED, WITHOUT = "delivering", "the same webhook, paused", "without webhooks"
 
 
 @dataclass(frozen=True)
@@ -133,28 +136,32 @@ def _aside(bursts: list[Burst]) -> str:
     return f"{max(b.lost for b in bursts):,} lost, PING p99 {median(b.ping_ms for b in bursts):.1f} ms"
 
 
-def commands_meanwhile(rounds: int, events: dict[int, int]) -> Iterator[Row]:
-    """SET while every one is being delivered, over SET of the same server without a webhook."""
+def commands_meanwhile(rounds: int, writes: dict[int, int]) -> Iterator[Row]:
+    """SET while every one is being delivered, over SET of a server whose webhook is paused, and of one that has none.
+    `writes` by pipeline."""
     with Server.receiver() as receiver:
         url = f"http://127.0.0.1:{receiver.port}/count"
+
+        def one(side: str, batch: int, pipeline: int) -> float:
+            with ExitStack() as stack:
+                store = stack.enter_context(Server.ours("everysec", *ROOM, core=ANY))
+                if side != WITHOUT:
+                    stack.enter_context(webhook(store, "burst", url, *words_for(batch)))
+                if side == PAUSED:
+                    with redis.Redis(port=store.port) as client:
+                        client.execute_command("WEBHOOK.PAUSE", "burst")
+                return written(store, writes[pipeline], pipeline) / 1000
+
         for batch in BATCHES:
-            with_, without = [], []
-            for pipeline in (1, 16):
-
-                def one(wanted: bool, batch: int = batch, pipeline: int = pipeline) -> float:
-                    with ExitStack() as stack:
-                        store = stack.enter_context(Server.ours("everysec", *ROOM, core=ANY))
-                        if wanted:
-                            stack.enter_context(webhook(store, "burst", url, *words_for(batch)))
-                        return written(store, events[batch], pipeline)
-
-                found = interleaved(rounds, {"with": partial(one, True), "without": partial(one, False)})
-                with_.append([rate / 1000 for rate in found["with"]])
-                without.append([rate / 1000 for rate in found["without"]])
-            yield row(
-                "delivery", f"SET at pipeline 1 / 16 while delivering, {_way(batch)}", "k/s", with_, without,
-                goal=Goal((0.5, 0.5)), cells=("pipeline 1", "pipeline 16"), against="without webhooks",
-            )  # fmt: skip
+            rates: dict[str, list[list[float]]] = {side: [] for side in (DELIVERING, PAUSED, WITHOUT)}
+            for pipeline in writes:
+                for side, found in interleaved(rounds, {s: partial(one, s, batch, pipeline) for s in rates}).items():
+                    rates[side].append(found)
+            for side, goal in ((PAUSED, Goal((0.5, 0.5))), (WITHOUT, None)):
+                yield row(
+                    "delivery", f"SET at pipeline 1 / 16 while delivering, {_way(batch)}", "k/s", rates[DELIVERING],
+                    rates[side], goal=goal, cells=("pipeline 1", "pipeline 16"), against=side,
+                )  # fmt: skip
 
 
 def written(store: Server, count: int, pipeline: int) -> float:

@@ -19,9 +19,9 @@ import os
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
-from zlib import crc32
 
 from msgspec import Raw
+from zlib_ng.zlib_ng import crc32  # zlib's, in a tenth of its time
 
 from ferrite_hooks.messagepack import pack, unpack, unpacker
 
