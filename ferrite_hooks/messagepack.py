@@ -50,7 +50,7 @@ def unpacker(shape: type[T]) -> Callable[[bytes], T]:
     def unpack_shape(data: bytes) -> T:
         try:
             return decode(data)
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, RecursionError):  # `unpack` knows what to do
             return msgspec.convert(unpack(data), shape)
 
     return unpack_shape

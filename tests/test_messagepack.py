@@ -85,6 +85,8 @@ def test_what_is_not_of_the_type_is_a_value_error() -> None:
     for wrong in ([[1, ["a", None, "blue"]]], [["1", ["a", None, "red"]]], [[1, ["\ud800", 1, "red"]]], [[1]], {}):
         with pytest.raises(ValueError):
             unpack_things(pack(wrong))
+    with pytest.raises(ValueError):
+        unpack_things(b"\x91\x92\x01\x93\xa1a" + b"\x91" * 100_000)
 
 
 @given(st.lists(st.tuples(st.integers(0, 255), plain), max_size=5), st.data())
