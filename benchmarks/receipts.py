@@ -37,7 +37,7 @@ def arrived(receiver: Server, events: int, timeout: float = 120) -> dict[str, fl
         time.sleep(0.05)
 
 
-def quiet(server: Server) -> None:
+def started(server: Server) -> None:
     """Waits until all processes of a server have started."""
     used, deadline = -1.0, time.monotonic() + 15
     while (now := server.cpu_seconds()) - used > 0.01 and time.monotonic() < deadline:
@@ -50,7 +50,7 @@ def webhook(server: Server, name: str, url: str, *words: str) -> Iterator[None]:
     """One that exists meanwhile; those who send are there from the beginning."""
     with redis.Redis(port=server.port) as client:
         client.execute_command("WEBHOOK.CREATE", name, url, "MAX_PENDING", "5000000", *words)
-        quiet(server)
+        started(server)
         try:
             yield
         finally:

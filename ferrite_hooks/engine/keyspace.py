@@ -355,11 +355,7 @@ class Database:
         if not self.observed:
             return False
         interest = self.engine.interest
-        if not self.hooked or interest is None:
-            return True
-        if key and not interest.everywhere and not interest.first[key[0]]:
-            return False
-        return bool(interest.match(self.index, event, key))
+        return not self.hooked or interest is None or bool(interest.match(self.index, event, key))
 
     def announce(self, key: bytes, event: str, new: Written, old: Written, expire_at: int = -1) -> None:
         """Tells everyone who listens. Only called while `observed`."""

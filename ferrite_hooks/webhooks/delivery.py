@@ -114,13 +114,8 @@ class Delivery:
         """Queues counted changes in the ordinary case: there is room for all of them, in one place. Returns False if
         they have to be looked at one by one."""
         webhook, queue, desk = self.webhook, self.queue, self.desk
-        spill, total, account, count = queue.spill, desk.total, self.account, len(changes)
-        if (
-            webhook.coalesce
-            or queue.lanes.size + spill.size + count > webhook.max_pending
-            or total.pending + count > total.max_pending
-            or (account.pending + count > account.max_pending and account.max_pending)
-        ):
+        spill, total, count = queue.spill, desk.total, len(changes)
+        if webhook.coalesce or self.room() < count:
             return False
         if frame and spill.size:
             spill.add_all([change.position for change in changes], frame)

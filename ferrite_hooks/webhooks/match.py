@@ -32,8 +32,8 @@ class Matcher:
     """The enabled webhooks, ready to be asked."""
 
     __slots__ = (
-        "_asked", "_found", "_last", "_limited", "_may_read", "_patterns", "_reads_all", "_remembered", "_scopes",
-        "_webhooks", "everywhere", "first", "listening",
+        "_asked", "_everywhere", "_found", "_last", "_limited", "_may_read", "_patterns", "_reads_all", "_remembered",
+        "_scopes", "_webhooks", "listening",
     )  # fmt: skip
 
     def __init__(self, may_read: MayRead | None = None, reads_all: ReadsAll = lambda owner: False) -> None:
@@ -44,8 +44,7 @@ class Matcher:
         self._webhooks: dict[int, Webhook] = {}
         self._limited: set[int] = set()  # those whose owners may not read every key
         self._patterns = Patterns()  # of those that do not want any key
-        self.first = self._patterns.first  # where it is 0 for a key's first byte, none of these wants the key …
-        self.everywhere = 0  # … and so many webhooks want any key of some event
+        self._everywhere = 0  # how many want any key of some event
         self._scopes: dict[int, dict[str, _Scope]] = {}  # by database and event
         self._last: _Scope | None = None  # that was asked about: the next write is likely to be of its kind
         self._asked: bytes | None = None  # the last key that was looked for, in that scope …
@@ -73,7 +72,7 @@ class Matcher:
             if self._may_read is not None and not self._reads_all(webhook.owner):
                 self._limited.add(serial)
             if _wants_any_key(webhook):
-                self.everywhere += 1
+                self._everywhere += 1
             else:
                 self._patterns.add(serial, webhook.patterns)
             for scope in self._concerned(webhook):
@@ -85,7 +84,7 @@ class Matcher:
         if webhook is not None:
             self.listening = bool(self._webhooks)
             if _wants_any_key(webhook):
-                self.everywhere -= 1
+                self._everywhere -= 1
             else:
                 self._patterns.remove(serial, webhook.patterns)
             for scope in self._concerned(webhook):
@@ -129,6 +128,9 @@ class Matcher:
         """The serials, ascending, of the webhooks that want `event` (a notification name or an application
         event) of `key`. Without a key, a webhook with patterns is asked only about a flush, which
         concerns every key."""
+        first = self._patterns.first
+        if key and not self._everywhere and not first[key[0]]:
+            return ()
         scope = self._last
         if scope is None or scope.event != event or scope.db != db:
             scopes = self._scopes.get(db)
@@ -142,7 +144,7 @@ class Matcher:
         if key is None:
             return tuple(sorted(scope.serials)) if event in FLUSH_EVENTS else scope.any_key
         patterns = self._patterns
-        if not scope.limited and key and not self.first[key[0]]:
+        if not scope.limited and key and not first[key[0]]:
             return scope.any_key
         if key is self._asked:
             return self._found

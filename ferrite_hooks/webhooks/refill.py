@@ -37,6 +37,7 @@ FAIR = 64  # events of one key that are taken past those of others
 MOST_LEFT = 1024  # keys that are passed over
 RETRY_MS = 5000  # after a reading that has failed
 
+
 class Refill:
     """Of one webhook. `failed`: why the last reading failed, "" when it did not; `failures`: how many did."""
 

@@ -43,7 +43,7 @@ class Registry:
             end = start + 1
             while end < size and changes[end].hooks == hooks:
                 end += 1
-            run = changes if end - start == size else changes[start:end]
+            run = changes[start:end]
             for serial in hooks:
                 delivery = known.get(serial)
                 if delivery is not None:

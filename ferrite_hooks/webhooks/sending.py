@@ -26,7 +26,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_network
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from ferrite_hooks import log
 from ferrite_hooks.messagepack import Messages, pack_message, unpack, unpacker
@@ -38,7 +38,7 @@ from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Tls, Webhook
 POST, HOOK, FORGET, TERMS, CLOSE, DONE = range(6)
 
 PATIENCE = 0.001  # seconds that an outcome waits for others
-_unpack_errand: Final = unpacker(tuple[int, int, int, int, list[tuple[Change, int]]])
+unpack_errand: Final = unpacker(tuple[int, int, int, int, list[tuple[Change, int]]])
 unpack_outcomes: Final = unpacker(list[tuple[int, Outcome]])
 
 
@@ -71,8 +71,8 @@ class Sending(asyncio.Protocol):
         self._outcomes: list[tuple[int, Outcome]] = []  # not yet told
         self._hurry: asyncio.TimerHandle | None = None  # when they have to be
         self._under_way = 0  # errands
-        self._obey: dict[int, Callable[[Any], None]] = {
-            HOOK: self._hook, FORGET: self._forget, TERMS: self._terms, CLOSE: self._close,
+        self._obey: dict[int, Callable[[bytes], None]] = {
+            POST: self._post, HOOK: self._hook, FORGET: self._forget, TERMS: self._terms, CLOSE: self._close,
         }  # fmt: skip
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -81,10 +81,7 @@ class Sending(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for kind, packed in self._messages.feed(data):
-            if kind == POST:
-                self._post(packed)
-            else:
-                self._obey[kind](unpack(packed))
+            self._obey[kind](packed)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.over.done():
@@ -93,24 +90,24 @@ class Sending(asyncio.Protocol):
     # -- what is obeyed ----------------------------------------------------------------------------------------
 
     def _post(self, packed: bytes) -> None:
-        id, serial, attempt, now, events = _unpack_errand(packed)
+        id, serial, attempt, now, events = unpack_errand(packed)
         self._under_way += 1
         self._courier.carry(Errand(self._hooks[serial], attempt, now, events), partial(self._done, id))
 
-    def _hook(self, plain: dict[str, Any]) -> None:
-        webhook = from_plain(plain)
+    def _hook(self, packed: bytes) -> None:
+        webhook = from_plain(unpack(packed))
         self._hooks[webhook.serial] = webhook
 
-    def _forget(self, _: None) -> None:
+    def _forget(self, packed: bytes) -> None:
         self._hooks.clear()
 
-    def _terms(self, plain: Any) -> None:
-        journal_id, (allowed, block, networks), tls, *rest = plain
+    def _terms(self, packed: bytes) -> None:
+        journal_id, (allowed, block, networks), tls, *rest = unpack(packed)
         rules = Rules(tuple(allowed), block, tuple(ip_network(network) for network in networks))
         self._courier.change(Terms(journal_id, rules, Tls._make(tls), *rest))
 
-    def _close(self, grace_ms: int) -> None:
-        self._ending = self._loop.create_task(self._end(grace_ms / 1000))
+    def _close(self, packed: bytes) -> None:
+        self._ending = self._loop.create_task(self._end(unpack(packed) / 1000))
 
     async def _end(self, grace_seconds: float) -> None:
         await self._courier.close(grace_seconds)

@@ -20,7 +20,7 @@ from ferrite_hooks.webhooks.courier import Terms
 from ferrite_hooks.webhooks.guard import Rules
 from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Stage, Webhook
 from ferrite_hooks.webhooks.postman import CHUNK, DEATHS, HIGH_WATER, SLACK, Carrier, Flight, Postman, processes_for
-from ferrite_hooks.webhooks.sending import POST, _unpack_errand, packed_errand, packed_terms
+from ferrite_hooks.webhooks.sending import POST, packed_errand, packed_terms, unpack_errand
 from ferrite_hooks.webhooks.sending import TERMS as TERMS_MESSAGE
 
 TERMS = Terms("00000000")
@@ -209,7 +209,7 @@ def test_secrets_go_by_the_socket_only(tmp_path: Path) -> None:
 def test_messages_keep_what_is_in_them() -> None:
     errand = Errand(Webhook(serial=7, name="w", url="u"), 3, 5, [(change(1, ("zset", [b"m", 1.5])), 2)])
     [(post, packed), (terms, packed_too)] = Messages().feed(packed_errand(9, errand) + packed_terms(TERMS))
-    assert (post, _unpack_errand(packed)) == (POST, (9, 7, 3, 5, errand.events))
+    assert (post, unpack_errand(packed)) == (POST, (9, 7, 3, 5, errand.events))
     assert (terms, unpack(packed_too)[0]) == (TERMS_MESSAGE, "00000000")
 
 
