@@ -5,6 +5,9 @@ soon as there is a webhook; until one says that it is there, and where there are
 sends. Each process gets what has come together in a turn as one message. A socket that is full is not written
 to: errands wait as they are, and of those there are never more than requests may be in flight.
 
+An errand that is small work and that nothing is ahead of does not go through a process either: the way there and two
+wake-ups cost more than sending it. The loop sends one of those in a millisecond at most, for commands come first.
+
 A webhook has a home among the processes, so that its connections are used again; when the home has more to do than
 another one (SLACK), the other one takes over, so that one busy webhook can use all cores.
 
@@ -29,9 +32,10 @@ from typing import Any, cast
 
 import ferrite_hooks
 from ferrite_hooks.messagepack import Messages, pack_message
+from ferrite_hooks.webhooks.asymmetric import is_private
 from ferrite_hooks.webhooks.courier import Courier, Terms
 from ferrite_hooks.webhooks.model import Done, Errand, Outcome, Stage, Webhook
-from ferrite_hooks.webhooks.payload import delivery_id
+from ferrite_hooks.webhooks.payload import delivery_id, without_bulk
 from ferrite_hooks.webhooks.sending import (
     CLOSE,
     FORGET,
@@ -55,6 +59,7 @@ WATCH_SECONDS = 5.0  # between looks for processes that hang
 HANGS_SECONDS = 30.0  # an errand overdue for so long: its process hangs
 END_SECONDS = 0.5  # for a process to end whose socket is closed
 LEAVE_SECONDS = 2.0  # beyond the grace, for all of that
+SMALL_BYTES = 1024  # of a value that the loop sends although there are processes
 _CODE = "from ferrite_hooks.webhooks.sending import main; main()"
 
 
@@ -64,6 +69,15 @@ def processes_for(configured: int) -> int:
         return configured
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(max(cores - 1, 1), MAX_PROCESSES)
+
+
+def is_small(errand: Errand) -> bool:
+    """Whether sending an errand is hardly more work than giving it away. A repeated one may have to connect, too."""
+    webhook, attempt, _, events = errand
+    if attempt > 1 or webhook.batch or not webhook.url.startswith("http:") or is_private(webhook.secret):
+        return False
+    [(change, _)] = events
+    return without_bulk(change, SMALL_BYTES) is change
 
 
 class Flight:
@@ -96,15 +110,20 @@ class Postman:
         self._carriers: set[Carrier] = set()  # these, and those that are starting
         self._keepers: list[asyncio.Task[None]] = []  # of one process each
         self._own = Courier(terms)
+        self._own_at = 0  # unix ms: when the loop has last sent something although there are processes
         self._stranded: deque[Flight] = deque()  # a process died with them, and there is no other one now
 
     def post(self, errand: Errand, done: Done) -> None:
         """Sends an errand; `done` gets its Outcome in a later turn, or never when we close."""
         if self.ready:
-            self._choose(errand.webhook.serial).take(Flight(errand, done))
+            carrier = self._choose(errand.webhook.serial)
+            if errand.now == self._own_at or len(carrier) or not is_small(errand):
+                carrier.take(Flight(errand, done))
+                return
+            self._own_at = errand.now
+        elif self.closing.is_set():
             return
-        if not self.closing.is_set():
-            self._own.carry(errand, done)
+        self._own.carry(errand, done)
 
     def prepare(self) -> None:
         """There will be errands: starts the processes, in the background."""

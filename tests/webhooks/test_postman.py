@@ -19,12 +19,24 @@ from ferrite_hooks.webhooks import postman as postman_file
 from ferrite_hooks.webhooks.courier import Terms
 from ferrite_hooks.webhooks.guard import Rules
 from ferrite_hooks.webhooks.model import Change, Errand, Outcome, Stage, Webhook
-from ferrite_hooks.webhooks.postman import CHUNK, DEATHS, HIGH_WATER, SLACK, Carrier, Flight, Postman, processes_for
+from ferrite_hooks.webhooks.postman import (
+    CHUNK,
+    DEATHS,
+    HIGH_WATER,
+    SLACK,
+    SMALL_BYTES,
+    Carrier,
+    Flight,
+    Postman,
+    is_small,
+    processes_for,
+)
 from ferrite_hooks.webhooks.sending import POST, packed_errand, packed_terms, unpack_errand
 from ferrite_hooks.webhooks.sending import TERMS as TERMS_MESSAGE
 
 TERMS = Terms("00000000")
 SECRET = "whsec_c2VjcmV0c2VjcmV0"
+NOW = 1_700_000_000_000
 WRITTEN: tuple[Any, ...] = (  # what a change can hold, see model.py
     None, b"v", b"\xff",
     ("hash", [b"f", b"\xff", b"g", None]), ("list", [b"e"]), ("set", [b"m"]), ("zset", [b"m", 1.5, b"n", None]),
@@ -33,16 +45,16 @@ WRITTEN: tuple[Any, ...] = (  # what a change can hold, see model.py
 
 
 def change(position: int, value: Any = b"v") -> Change:
-    return Change(
-        position, 1_700_000_000_000, 0, "set", b"k%d" % position, value, None, 0, "SET", 1, "127.0.0.1", 0, (1,)
-    )
+    return Change(position, NOW, 0, "set", b"k%d" % position, value, None, 0, "SET", 1, "127.0.0.1", 0, (1,))
 
 
 class Office:
-    """A postman, and what its errands have come to."""
+    """A postman whose loop has just sent something, so that it leaves the rest to processes; and what its errands have
+    come to."""
 
     def __init__(self, processes: int, url: str) -> None:
         self.postman = Postman(asyncio.get_running_loop(), TERMS, processes, nice=3, logs=("error", "text"))
+        self.postman._own_at = NOW
         self.webhook = Webhook(serial=1, name="w", url=url, secret=SECRET)
         self.outcomes: dict[int, Outcome] = {}
 
@@ -56,8 +68,8 @@ class Office:
             while not holds():
                 await asyncio.sleep(0.005)
 
-    def post(self, position: int, value: Any = b"v", webhook: Webhook | None = None) -> None:
-        errand = Errand(webhook or self.webhook, 1, 1_700_000_000_000, [(change(position, value), 0)])
+    def post(self, position: int, value: Any = b"v", webhook: Webhook | None = None, now: int = NOW) -> None:
+        errand = Errand(webhook or self.webhook, 1, now, [(change(position, value), 0)])
 
         def done(outcome: Outcome) -> None:
             assert position not in self.outcomes, "an errand has one outcome"
@@ -362,10 +374,43 @@ async def test_a_webhook_has_a_home_and_moves_out_only_when_that_is_busy() -> No
     office.postman.ready = []
 
 
+async def test_the_loop_sends_one_in_a_millisecond_that_nothing_is_ahead_of(receiver: Receiver, office: Office) -> None:
+    [carrier] = office.postman.ready
+    os.kill(office.process, signal.SIGSTOP)
+    office.post(1, now=NOW + 1)
+    assert (await office.outcome(1)).delivered
+    office.post(2, now=NOW + 2)
+    assert (await office.outcome(2)).delivered, "the clock has moved on"
+    office.post(3, now=NOW + 2)
+    assert len(carrier) == 1, "one in a millisecond"
+    office.post(4, now=NOW + 3)
+    assert len(carrier) == 2, "another one is ahead"
+    os.kill(office.process, signal.SIGCONT)
+    assert (await office.outcome(3)).delivered and (await office.outcome(4)).delivered
+
+
+@pytest.mark.parametrize(
+    ("fields", "attempt", "value", "small"),
+    [
+        ({}, 1, b"v", True),
+        ({}, 1, ("hash", [b"f", b"x" * SMALL_BYTES]), False),
+        ({}, 1, b"x" * SMALL_BYTES, True),
+        ({}, 1, b"x" * (SMALL_BYTES + 1), False),
+        ({}, 2, b"v", False),
+        ({"url": "https://x/"}, 1, b"v", False),
+        ({"batch": True}, 1, b"v", False),
+        ({"secret": "whsk_AAAA"}, 1, b"v", False),
+    ],
+)
+def test_what_is_small_work(fields: dict[str, Any], attempt: int, value: Any, small: bool) -> None:
+    webhook = replace(Webhook(serial=1, name="w", url="http://x/", secret=SECRET), **fields)
+    assert is_small(Errand(webhook, attempt, NOW, [(change(1, value), 0)])) is small
+
+
 async def test_what_is_stranded_waits_for_the_next_process() -> None:
     office = Office(0, "http://127.0.0.1:9/")
     dead, alive = Carrier(office.postman), Carrier(office.postman)
-    errand = Errand(office.webhook, 1, 0, [(change(1), 0)])
+    errand = Errand(office.webhook, 1, NOW, [(change(1), 0)])
     office.postman.died(dead, [Flight(errand, lambda outcome: None)])
     office.postman.arrived(alive)
     assert len(alive) == 1
