@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from journal_world import SEGMENT_1, SMALL, Disk, opened, opened_and_closed, three, written
 
+from ferrite_hooks.store import journal as journal_file
 from ferrite_hooks.store.files import DISK
 from ferrite_hooks.store.frames import SEGMENT_HEADER
-from ferrite_hooks.store.journal import DirectoryLocked, Journal, JournalError
+from ferrite_hooks.store.journal import LONGEST_LINGER, PROMPT_SECONDS, DirectoryLocked, Journal, JournalError
 
 # --- what goes in comes out ---
 
@@ -270,13 +272,12 @@ def test_an_automatic_end_that_fails_is_logged_and_tried_again(
 def test_a_failed_fsync_is_final(tmp_path: Path) -> None:
     disk = Disk()
     journal, _ = opened(tmp_path, files=disk.files, fsync="always")
-    journal.append(*three(1))
-    disk.fail["sync"] = OSError(errno.EIO, "Input/output error")
-    journal.append(*three(2))
-    disk.fail.clear()
     told: list[str] = []
-    journal.when_durable(2, told.append)
-    assert "Input/output error" in told[0]
+    journal.when_durable(journal.append(*three(1)), told.append)
+    disk.fail["sync"] = OSError(errno.EIO, "Input/output error")
+    journal.when_durable(journal.append(*three(2)), told.append)
+    disk.fail.clear()
+    assert told[0] == "" and "Input/output error" in told[1]
     with pytest.raises(JournalError, match="check the disk and restart"):
         journal.append(*three(3))
     assert journal.durable_frame == 1
@@ -337,6 +338,67 @@ async def test_always_commits_groups_and_keeps_the_order(tmp_path: Path, gate: G
     assert (journal.syncs, journal.durable_frame, journal.fsync_lag_ms) == (2, 7, 0)
     journal.when_durable(7, lambda error: order.append(8))
     assert order[-1] == 8, "what is durable already calls back at once"
+    journal.close()
+
+
+async def test_a_prompt_disk_is_waited_for_and_a_slow_one_is_not(tmp_path: Path) -> None:
+    threads: list[int] = []
+    seconds = 0.0
+
+    def sync(fd: int) -> None:
+        threads.append(threading.get_ident())
+        if seconds:
+            time.sleep(seconds)
+
+    journal, _ = opened(tmp_path, fsync="always", files=replace(DISK, sync=sync))
+    loop_thread = threading.get_ident()
+
+    async def synced_by() -> int:
+        done = asyncio.Event()
+        journal.when_durable(journal.append(*three(1)), lambda error: done.set())
+        await asyncio.wait_for(done.wait(), 30)
+        return threads[-1]
+
+    async with asyncio.timeout(60):
+        assert await synced_by() != loop_thread, "nothing is known of the disk"
+        while await synced_by() != loop_thread:
+            pass
+    told: list[str] = []
+    journal.when_durable(journal.append(*three(1)), told.append)
+    assert told == [""]
+    seconds = 16 * PROMPT_SECONDS
+    async with asyncio.timeout(60):
+        while await synced_by() == loop_thread:
+            pass
+    seconds = 0.0
+    journal.close()
+
+
+async def test_a_slow_disk_waits_for_those_who_come_back(
+    tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lingers: list[float] = []
+    came_back = threading.Semaphore(0)
+
+    def sleep(seconds: float) -> None:
+        lingers.append(seconds)
+        assert came_back.acquire(timeout=30)
+
+    monkeypatch.setattr(journal_file.time, "sleep", sleep)
+    journal, _ = opened(tmp_path, fsync="always", files=gate.files)
+    done = asyncio.Event()
+    first = asyncio.Event()
+    journal.when_durable(journal.append(*three(1)), lambda error: first.set())
+    await gate.wait_entered()
+    journal.when_durable(journal.append(*three(2)), lambda error: None)
+    gate.let.release()
+    await asyncio.wait_for(first.wait(), 30)
+    journal.when_durable(journal.append(*three(3)), lambda error: done.set())
+    came_back.release()
+    gate.let.release()
+    await asyncio.wait_for(done.wait(), 30)
+    assert (journal.syncs, journal.durable_frame) == (2, 3)
+    assert len(lingers) == 1 and 0 < lingers[0] <= LONGEST_LINGER
     journal.close()
 
 
