@@ -47,6 +47,7 @@ class Connection:
         self.full = False  # the peer does not read fast enough
         self.closed = False
         self.reading = 0  # bytes of the chunk whose commands are running
+        self.owed = 0  # replies that wait for the disk
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ Connections run their commands and `post` what they have to say. Once per tick `
 matched changes from the engine, appends them to the journal in one frame, and only then lets the replies of
 that tick leave and the webhooks know. With `fsync always` the replies wait until the frame is on the disk, and
 with `everysec` too while the disk is more than two seconds behind. When the disk refuses, those who have written
-wait until it takes the frame, new writes are refused meanwhile, and reads go on.
+wait until it takes the frame, new writes are refused meanwhile, and reads go on. What comes behind something that
+waits waits, too, whatever it is: replies and webhooks keep the order of the commands.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class Tick:
         self._told = 0.0  # time.perf_counter() when the engine was told the time
         self._held: list[Frame] = []  # frames that the disk has refused, oldest first
         self._stuck: set[Connection] = set()  # those whose replies wait there; later ones wait behind them
-        self._unsynced = 0  # frames that wait for fsync
+        self._unsynced = 0  # frames that wait for fsync …
+        self._unsynced_frame = 0  # … and the number of the last one in the journal
         self._behind = False  # the disk is more than LAG_MS behind
         engine.on_pending = self.schedule
 
@@ -138,9 +140,8 @@ class Tick:
             # Client's writes are refused: whatever the frame has was not done by those who talk.
             frame.replies = [(c, self._take(c), True) for c in talking if c in self._stuck]
             self._held.append(frame)
-            for connection in talking:
-                if connection not in self._stuck:
-                    self._write(connection)
+            self._owe(frame, 1)
+            self._follow([(c, self._take(c), False) for c in talking if c not in self._stuck])
         else:
             frame.replies = [(connection, self._take(connection), wrote) for connection, wrote in talking.items()]
             self._append(frame)
@@ -167,21 +168,46 @@ class Tick:
             self._hold(frame)
             return False
         if self.always or (self.journal.fsync == "everysec" and self._lagging()):
-            self._unsynced += 1
-            waiting_since = perf_counter_ns()
-            self.journal.when_synced(number, lambda error: self._durable(frame, waiting_since, error))
+            self._await(frame, number)
+        elif self._unsynced:
+            self._await(frame, self._unsynced_frame)
         else:
             self._release(frame)
         return True
 
+    def _await(self, frame: Frame, number: int) -> None:
+        """Releases a frame once that number is durable; it is the last one's that waits, or a later one."""
+        self._unsynced += 1
+        self._unsynced_frame = number
+        self._owe(frame, 1)
+        waiting_since = perf_counter_ns()
+        assert self.journal is not None
+        self.journal.when_synced(number, lambda error: self._durable(frame, waiting_since, error))
+
+    def _follow(self, replies: list[tuple[Connection, bytes, bool]]) -> None:
+        """Sends replies that depend on nothing, behind what waits already."""
+        if not replies:
+            return
+        frame = Frame([], [], [])
+        frame.replies = replies
+        if self._unsynced:
+            self._await(frame, self._unsynced_frame)
+        else:
+            self._release(frame)
+
+    def _owe(self, frame: Frame, more: int) -> None:
+        """Counts replies that wait, of each connection: it is not closed before they are sent."""
+        for connection, _, _ in frame.replies:
+            connection.owed += more
+
     def _hold(self, frame: Frame) -> None:
         """The disk has refused a frame: what may depend on it waits, the rest of its replies leave."""
-        free = [(connection, data) for connection, data, wrote in frame.replies if not wrote]
+        free = [reply for reply in frame.replies if not reply[2]]
         frame.replies = [reply for reply in frame.replies if reply[2]]
         self._stuck.update(connection for connection, _, _ in frame.replies)
         self._held.insert(0, frame)
-        for connection, data in free:
-            self._send(connection, data)
+        self._owe(frame, 1)
+        self._follow(free)
         self.loop.call_later(RETRY_SECONDS, self._retry)
 
     def _lagging(self) -> bool:
@@ -200,7 +226,9 @@ class Tick:
 
     def _retry(self) -> None:
         while self._held:
-            if not self._append(self._held.pop(0)):
+            frame = self._held.pop(0)
+            self._owe(frame, -1)
+            if not self._append(frame):
                 return
         self._stuck.clear()
         log.warning("the journal can be written again")
@@ -209,6 +237,7 @@ class Tick:
 
     def _durable(self, frame: Frame, waiting_since: int, error: str) -> None:
         self._unsynced -= 1
+        self._owe(frame, -1)
         event = "aof-fsync-always" if self.always else "aof-write-pending-fsync"
         self.engine.latency.add(event, perf_counter_ns() - waiting_since)
         if not error:
@@ -251,7 +280,9 @@ class Tick:
             self._after_write(connection)
 
     def _after_write(self, connection: Connection) -> None:
-        if connection.session.close_after_reply and not connection.closed and not connection.session.out:
+        if connection.session.close_after_reply and not (
+            connection.closed or connection.session.out or connection.owed
+        ):
             connection.transport.close()
             self.engine.forget(connection.session)  # from now on: what follows must not find it any more
         elif connection.full and connection.clients.over_output_limit(connection, 0):

@@ -245,3 +245,105 @@ async def test_a_webhook_is_confirmed_only_when_the_journal_has_it(tmp_path: Pat
         assert not made.done()
         disk.full = False
         assert await made == b"OK"
+
+
+class _Peer:
+    """A client that sends lines as they are and reads bytes."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __aenter__(self) -> _Peer:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._app.config.server.port)
+        await self.says("PING", b"+PONG\r\n")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    async def send(self, line: str) -> None:
+        """It has run when this returns."""
+        ran = self._app.engine.host.reads
+        self._writer.write(line.encode() + b"\r\n")
+        await until(lambda: self._app.engine.host.reads > ran)
+
+    async def hears(self, wanted: bytes) -> None:
+        assert await asyncio.wait_for(self._reader.readexactly(len(wanted)), 20) == wanted
+
+    async def says(self, line: str, wanted: bytes) -> None:
+        await self.send(line)
+        await self.hears(wanted)
+
+    async def ended(self) -> None:
+        assert await asyncio.wait_for(self._reader.read(), 20) == b""
+
+
+async def test_replies_keep_their_order_when_the_policy_changes(tmp_path: Path) -> None:
+    disk = Disk()
+    async with running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as peer:
+        accepted: list[int] = []
+        accept = app.tick.accept
+
+        def accepting(changes: list[Any], frame: int) -> None:
+            accepted.append(frame)
+            accept(changes, frame)
+
+        await peer.says("WEBHOOK.CREATE w http://127.0.0.1:9/ EVENTS @string", b"+OK\r\n")
+        await peer.says("WEBHOOK.PAUSE w", b"+OK\r\n")
+        app.tick.accept = accepting
+        disk.go.clear()
+        await peer.send("SET a 1")
+        await peer.send("CONFIG SET appendfsync everysec")
+        await peer.send("INCRBY a 40")
+        await peer.send("GET a")
+        assert not accepted
+        disk.go.set()
+        await peer.hears(b"+OK\r\n+OK\r\n:41\r\n$2\r\n41\r\n")
+        assert len(accepted) == 2 and accepted == sorted(accepted)
+
+
+async def test_replies_keep_their_order_when_the_disk_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tick, "LAG_MS", 20)
+    disk = Disk()
+    async with running(tmp_path, disk.files, **{"journal.fsync": "everysec"}) as app, _Peer(app) as peer:
+        assert app.journal is not None
+        disk.go.clear()
+        await peer.says("SET a 1", b"+OK\r\n")
+        await until(lambda: app.journal.fsync_lag_ms > 20)  # type: ignore[union-attr]
+        await peer.send("SET a 2")
+        monkeypatch.setattr(tick, "LAG_MS", 60_000)  # it is not behind any more, but the write still waits
+        await peer.send("INCRBY a 40")
+        await peer.send("ECHO last")
+        disk.go.set()
+        await peer.hears(b"+OK\r\n:42\r\n$4\r\nlast\r\n")
+
+
+async def test_replies_keep_their_order_when_the_disk_fills_up(tmp_path: Path) -> None:
+    disk = Disk()
+    async with (
+        running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as one, _Peer(app) as other
+    ):  # fmt: skip
+        disk.go.clear()
+        await one.send("SET a 1")
+        disk.full = True
+        await other.send("SET b 2")
+        await until(lambda: app.engine.write_error)
+        await one.send("GET a")
+        disk.go.set()
+        await one.hears(b"+OK\r\n$1\r\n1\r\n")
+        disk.full = False
+        await other.hears(b"+OK\r\n")
+
+
+async def test_a_connection_is_not_closed_before_its_last_reply(tmp_path: Path) -> None:
+    disk = Disk()
+    async with running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as peer:
+        disk.go.clear()
+        await peer.send("SET a 1")
+        await peer.send("QUIT")
+        disk.go.set()
+        await peer.hears(b"+OK\r\n+OK\r\n")
+        await peer.ended()
