@@ -335,7 +335,7 @@ class App:
         if self.outlet is not None:
             self.outlet.reconfigure(self.config)
         if self.journal is not None and "appendfsync" in values:
-            self.journal.fsync = values["appendfsync"]
+            self.journal.change_fsync(values["appendfsync"])
             self.tick.always = values["appendfsync"] == "always"
         if "loglevel" in values:
             logging.getLogger().setLevel(log_setup.LEVELS[values["loglevel"]])

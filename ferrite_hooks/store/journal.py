@@ -57,7 +57,7 @@ class Journal:
     """
 
     def __init__(self, segments: Segments, fsync: Fsync, segment_bytes: int, lock_fd: int, repair: bool) -> None:
-        self.fsync: Fsync = fsync  # can change at any time
+        self.fsync: Fsync = fsync  # see change_fsync
         self.segment_bytes = segment_bytes
         self.failed = ""  # why the last append or fsync failed, "" when all is well
         self.last_frame = 0  # written; 0 = none yet
@@ -277,10 +277,19 @@ class Journal:
             self._waiters.append((frame, callback))
             self._start_sync()
 
+    def change_fsync(self, policy: Fsync) -> None:
+        """From now on another policy holds, also for what `no` has left to the system."""
+        before, self.fsync = self.fsync, policy
+        if before == "no" != policy and self.durable_frame < self.last_frame:
+            self._dirty_since = time.monotonic()
+            self._start_sync()
+
     @property
     def fsync_lag_ms(self) -> int:
-        """For how long the oldest write that is not durable has been waiting, 0 when there is none."""
-        return int((time.monotonic() - self._dirty_since) * 1000) if self._dirty_since else 0
+        """For how long the oldest write that is not durable has been waiting, 0 when there is none, or nobody waits."""
+        if self.fsync == "no" or not self._dirty_since:
+            return 0
+        return int((time.monotonic() - self._dirty_since) * 1000)
 
     def sync(self) -> None:
         """Makes all that was appended durable before it returns. Raises JournalError."""

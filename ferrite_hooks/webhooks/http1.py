@@ -22,6 +22,7 @@ MAX_HEAD: Final = 65_536  # bytes of an answer before its body, interim answers 
 MAX_RETRY_AFTER: Final = 64  # bytes
 SMALL: Final = 16_384  # bytes of a body up to which a copy costs less than a second buffer
 
+
 class Exchange:
     """A request on its way, and what has arrived of its answer."""
 
@@ -68,7 +69,7 @@ class Connection:
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._served = 0  # requests
-        self._head_left = self._body_left = 0  # bytes that may still come
+        self._head_left = self._body_left = self._rest_left = 0  # bytes that may still come
         self._whole = self._kept_alive = False  # of the answer
         self._parser = HttpResponseParser(self)
         # What careless servers do, and what can do no harm where only a status is wanted.
@@ -83,6 +84,7 @@ class Connection:
         self._served += 1
         self._head_left = MAX_HEAD
         self._body_left = max_response_bytes
+        self._rest_left = max_response_bytes + MAX_HEAD
         self._whole = self._kept_alive = False
         transport, body = self._transport, exchange.request.body
         if transport is None:
@@ -139,7 +141,8 @@ class Connection:
             self._break(error)
             return
         if exchange.status:
-            if self._whole or self._body_left <= 0:
+            self._rest_left -= len(data)  # not all of it is body: sizes of chunks, trailers
+            if self._whole or self._body_left <= 0 or self._rest_left < 0:
                 self._finish(exchange)
         else:
             self._head_left -= len(data)

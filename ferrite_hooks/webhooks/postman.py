@@ -34,7 +34,7 @@ import ferrite_hooks
 from ferrite_hooks.messagepack import Messages, pack_message
 from ferrite_hooks.webhooks.asymmetric import is_private
 from ferrite_hooks.webhooks.courier import Courier, Terms
-from ferrite_hooks.webhooks.model import Done, Errand, Outcome, Stage, Webhook
+from ferrite_hooks.webhooks.model import Done, Errand, Outcome, Stage, Webhook, Written
 from ferrite_hooks.webhooks.payload import delivery_id, without_bulk
 from ferrite_hooks.webhooks.sending import (
     CLOSE,
@@ -59,7 +59,7 @@ WATCH_SECONDS = 5.0  # between looks for processes that hang
 HANGS_SECONDS = 30.0  # an errand overdue for so long: its process hangs
 END_SECONDS = 0.5  # for a process to end whose socket is closed
 LEAVE_SECONDS = 2.0  # beyond the grace, for all of that
-SMALL_BYTES = 1024  # of a value that the loop sends although there are processes
+SMALL_BYTES, SMALL_COUNT = 1024, 64  # of a value, and of its parts, that the loop sends although there are processes
 _CODE = "from ferrite_hooks.webhooks.sending import main; main()"
 
 
@@ -77,7 +77,11 @@ def is_small(errand: Errand) -> bool:
     if attempt > 1 or webhook.batch or not webhook.url.startswith("http:") or is_private(webhook.secret):
         return False
     [(change, _)] = events
-    return without_bulk(change, SMALL_BYTES) is change
+    return _has_few_parts(change.new) and _has_few_parts(change.old) and without_bulk(change, SMALL_BYTES) is change
+
+
+def _has_few_parts(written: Written) -> bool:
+    return type(written) is not tuple or type(written[1]) is not list or len(written[1]) <= SMALL_COUNT
 
 
 class Flight:
@@ -172,6 +176,7 @@ class Postman:
                 how = await carrier.run()
             except (OSError, subprocess.SubprocessError) as error:
                 how = f"cannot be started: {getattr(error, 'strerror', None) or error}"
+                self._give_up()
             finally:
                 self._carriers.discard(carrier)
             if self.closing.is_set():
@@ -210,10 +215,19 @@ class Postman:
             else:
                 self._stranded.append(flight)
 
+    def _give_up(self) -> None:
+        """There will be no process for a while."""
+        while self._stranded:
+            flight = self._stranded.popleft()
+            if flight.deaths:
+                self._failed(flight)
+            else:
+                self._own.carry(flight.errand, flight.done)
+
     def _failed(self, flight: Flight) -> None:
         webhook, _, _, events = flight.errand
         id = delivery_id(self.terms.journal_id, webhook.serial, [change.position for change, _ in events])
-        error = f"{DEATHS} sender processes died with this request"
+        error = f"{flight.deaths} sender process{'es' if flight.deaths > 1 else ''} died with this request"
         self.loop.call_soon(flight.done, Outcome(Stage.SEND, 0, 0.0, error, b"", "", id))
 
 

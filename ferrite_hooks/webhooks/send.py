@@ -181,6 +181,7 @@ class Sender:
             # A kept-alive connection that the receiver closed just as we used it says nothing about the receiver, and
             # deliveries carry an id, so that sending one again is safe.
             exchange.connection = None
+            exchange.retry_after = ""  # of half an answer
             self._connect(exchange, exchange.peer)
         elif isinstance(error, ssl.SSLError):
             self._fail(exchange, Stage.TLS, f"TLS failed: {reason(error)}")
@@ -236,6 +237,7 @@ class Sender:
             context = known.peer.context
             if context is None or context is self._contexts.context(request.tls or self._tls):
                 return known
+            self._peers.pop((known.peer.host, known.peer.port, context), None)  # its certificate files were renewed
         try:
             url = URL(request.url)
             host, port = url.raw_host, url.port

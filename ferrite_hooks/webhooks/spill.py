@@ -73,8 +73,9 @@ class Spill:
         return True
 
     def add_all(self, positions: list[int], frame: int) -> None:
-        """As `add`, for ascending positions; there has to be one already."""
-        if positions[0] > self._positions[-1]:
+        """As `add`, for several of one frame; there has to be one already. They ascend, unless a script that has run
+        for long hands its changes over."""
+        if positions[0] > self._positions[-1] and positions == sorted(positions):
             if frame < self._frames[-1]:
                 self._ordered = False
             self._positions.extend(positions)

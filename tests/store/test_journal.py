@@ -449,6 +449,21 @@ async def test_everysec_promises_at_once_and_syncs_later(tmp_path: Path, gate: G
     assert len(opened_and_closed(tmp_path)) == 2
 
 
+async def test_what_no_has_left_is_synced_when_the_policy_changes(tmp_path: Path, gate: Gate) -> None:
+    journal, _ = opened(tmp_path, fsync="no", files=gate.files)
+    journal.append(*three(1))
+    assert journal.fsync_lag_ms == 0, "nobody waits"
+    journal._dirty_since -= 60
+    journal.change_fsync("everysec")
+    assert journal.fsync_lag_ms < 10_000, "it counts from now"
+    await gate.wait_entered()
+    gate.let.release()
+    while not journal.syncs:
+        await asyncio.sleep(0)
+    assert journal.durable_frame == 1
+    journal.close()
+
+
 async def test_close_waits_for_the_fsync_under_way(tmp_path: Path, gate: Gate) -> None:
     journal, _ = opened(tmp_path, fsync="always", files=gate.files)
     told: list[str] = []

@@ -175,6 +175,15 @@ def test_only_so_much_is_read(limit: int, kept: bytes) -> None:
     assert world.told == [("answered", 200, limit > 0)] and world.exchange.body == kept
 
 
+@pytest.mark.parametrize("begin", [b"0\r\nX: ", b"1;"])
+def test_what_is_no_body_is_limited_too(begin: bytes) -> None:
+    """A trailer, or what stands beside the size of a chunk, without end."""
+    world = World(limit=10)
+    world.comes(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + begin, b"a" * (MAX_HEAD - 100))
+    assert not world.told
+    assert world.comes(b"a" * 200) == [("answered", 200, False)] and not world.wire.open
+
+
 def test_only_so_much_is_kept() -> None:
     world = World()
     world.comes(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b"a" * 1000, b"b" * 3000)

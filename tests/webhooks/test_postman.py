@@ -25,6 +25,7 @@ from ferrite_hooks.webhooks.postman import (
     HIGH_WATER,
     SLACK,
     SMALL_BYTES,
+    SMALL_COUNT,
     Carrier,
     Flight,
     Postman,
@@ -274,6 +275,23 @@ async def test_an_errand_that_kills_its_process_again_and_again_has_failed(
     assert len(receiver.requests) == DEATHS
 
 
+async def test_without_another_process_an_errand_that_one_died_with_has_failed(
+    receiver: Receiver, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is tried again, by whoever is there then; what the process had not seen yet is sent by the loop."""
+    receiver.script("/hook", Reply(fault="hang"))
+    office.post(1)
+    await receiver.wait(1)
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    [carrier] = office.postman.ready
+    carrier.pause_writing()
+    office.post(2)
+    os.kill(office.process, signal.SIGKILL)
+    outcome = await office.outcome(1)
+    assert (outcome.stage, outcome.error) == (Stage.SEND, "1 sender process died with this request")
+    assert (await office.outcome(2)).delivered
+
+
 async def test_a_process_that_hangs_is_killed(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -394,6 +412,9 @@ async def test_the_loop_sends_one_in_a_millisecond_that_nothing_is_ahead_of(rece
     [
         ({}, 1, b"v", True),
         ({}, 1, ("hash", [b"f", b"x" * SMALL_BYTES]), False),
+        ({}, 1, ("list", [b""] * SMALL_COUNT), True),
+        ({}, 1, ("list", [b""] * (SMALL_COUNT + 1)), False),
+        ({}, 1, ("stub", "list", 7), True),
         ({}, 1, b"x" * SMALL_BYTES, True),
         ({}, 1, b"x" * (SMALL_BYTES + 1), False),
         ({}, 2, b"v", False),

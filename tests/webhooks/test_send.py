@@ -225,6 +225,38 @@ async def test_a_kept_connection_that_was_closed_costs_no_attempt(receiver: Rece
     assert [r.connection for r in receiver.requests] == [1, 1, 2]
 
 
+async def test_half_an_answer_says_nothing_of_the_next_one() -> None:
+    tasks = []
+    answers = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 No\r\nRetry-After: 86400\r\nX: 1\r\n",
+        b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+    ]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n{}")
+                said = answers.pop(0)
+                writer.write(said)
+                if not said.endswith(b"\r\n\r\n"):
+                    break
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    sender = Sender(Rules(), Tls())
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    assert (await posted(sender, request(url))).delivered
+    outcome = await posted(sender, request(url))
+    assert (outcome.status, outcome.retry_after) == (500, "")
+    await sender.close()
+    server.close()
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+
+
 async def test_a_new_connection_that_was_closed_is_a_failure(receiver: Receiver, sender: Sender) -> None:
     receiver.script("/", Reply(fault="close"))
     assert (await posted(sender, request(receiver.url()))).stage is Stage.SEND

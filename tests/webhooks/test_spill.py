@@ -87,6 +87,19 @@ def test_a_million_events_take_sixteen_bytes_each_and_costs_do_not_grow() -> Non
     assert next(iter(spill)) == 999_001 and spill.lowest_frame == 333_001
 
 
+@pytest.mark.parametrize("late", [[5, 6, 7], [12, 5, 6, 7, 20], [30, 31], [31, 30]])
+def test_several_at_once_may_come_in_any_order(late: list[int]) -> None:
+    spill = Spill()
+    for position in (1, 9, 10):
+        spill.add(position, 1, 0)
+    spill.add_all(late, 2)
+    assert list(spill) == sorted([1, 9, 10, *late]) and all(position in spill for position in late)
+    again = Spill()
+    again.unpack(*spill.packed(), spill.since)
+    assert list(again) == list(spill)
+    assert [again.remove(position) for position in late] == [2] * len(late)
+
+
 def test_what_was_one_request_is_read_together() -> None:
     spill = Spill()
     for position in range(1, 30):
