@@ -41,9 +41,10 @@ def parts(scale: Scale) -> dict[str, Callable[[], Iterator[Row]]]:
     events = {1: 10_000, 100: 40_000} if quick else {1: 40_000, 100: 300_000}
     writes = {1: 20_000, 16: 80_000} if quick else {1: 100_000, 16: 400_000}  # by pipeline
     return {
-        "commands": lambda: commands.commands("everysec", rounds, seconds),
-        "always": lambda: commands.commands("always", rounds, seconds / 2, some),
-        "bare": lambda: commands.commands("off", rounds, seconds / 2, some),
+        # many short rounds: a busy second of the machine then spoils one of them, and no median
+        "commands": lambda: commands.commands("everysec", 3 * rounds, seconds / 3),
+        "always": lambda: commands.commands("always", 2 * rounds, seconds / 3, some),
+        "bare": lambda: commands.commands("off", 2 * rounds, seconds / 4, some),
         "values": lambda: commands.values(rounds, seconds / 2, (100, 10_000) if quick else commands.SIZES),
         "webhooks": lambda: webhooks.cost(rounds, seconds),
         "delivery": lambda: chain(delivery.throughput(rounds, events), delivery.commands_meanwhile(rounds, writes)),
