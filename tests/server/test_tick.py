@@ -263,10 +263,11 @@ class _Peer:
         await self._writer.wait_closed()
 
     async def send(self, line: str) -> None:
-        """It has run when this returns."""
+        """It has run, and the journal has been asked to take it, when this returns."""
         ran = self._app.engine.host.reads
         self._writer.write(line.encode() + b"\r\n")
         await until(lambda: self._app.engine.host.reads > ran)
+        await asyncio.sleep(0)  # and its turn of the loop is over
 
     async def hears(self, wanted: bytes) -> None:
         assert await asyncio.wait_for(self._reader.readexactly(len(wanted)), 20) == wanted
