@@ -268,7 +268,7 @@ def latencies(rounds: int, per_second: int, seconds: float) -> Iterator[Row]:
             if batch == 1:
                 sides[plain] = partial(round_trips, receiver, per_second, SLICE_SECONDS)
             found = {
-                side: sorted(chain.from_iterable(slices))
+                side: list(chain.from_iterable(slices))
                 for side, slices in interleaved(int(rounds * seconds / SLICE_SECONDS), sides).items()
             }
         for against in [side for side in sides if side != OURS]:

@@ -141,7 +141,7 @@ class Tick:
             frame.replies = [(c, self._take(c), True) for c in talking if c in self._stuck]
             self._held.append(frame)
             self._owe(frame, 1)
-            self._follow([(c, self._take(c), False) for c in talking if c not in self._stuck])
+            self._free([(c, self._take(c), False) for c in talking if c not in self._stuck])
         else:
             frame.replies = [(connection, self._take(connection), wrote) for connection, wrote in talking.items()]
             self._append(frame)
@@ -169,10 +169,8 @@ class Tick:
             return False
         if self.always or (self.journal.fsync == "everysec" and self._lagging()):
             self._await(frame, number)
-        elif self._unsynced:
-            self._await(frame, self._unsynced_frame)
         else:
-            self._release(frame)
+            self._follow(frame)
         return True
 
     def _await(self, frame: Frame, number: int) -> None:
@@ -184,16 +182,19 @@ class Tick:
         assert self.journal is not None
         self.journal.when_synced(number, lambda error: self._durable(frame, waiting_since, error))
 
-    def _follow(self, replies: list[tuple[Connection, bytes, bool]]) -> None:
-        """Sends replies that depend on nothing, behind what waits already."""
-        if not replies:
-            return
-        frame = Frame([], [], [])
-        frame.replies = replies
+    def _follow(self, frame: Frame) -> None:
+        """Releases a frame that need not wait itself, behind what waits already."""
         if self._unsynced:
             self._await(frame, self._unsynced_frame)
         else:
             self._release(frame)
+
+    def _free(self, replies: list[tuple[Connection, bytes, bool]]) -> None:
+        """Sends replies that depend on nothing which the disk has refused."""
+        if replies:
+            frame = Frame([], [], [])
+            frame.replies = replies
+            self._follow(frame)
 
     def _owe(self, frame: Frame, more: int) -> None:
         """Counts replies that wait, of each connection: it is not closed before they are sent."""
@@ -207,7 +208,7 @@ class Tick:
         self._stuck.update(connection for connection, _, _ in frame.replies)
         self._held.insert(0, frame)
         self._owe(frame, 1)
-        self._follow(free)
+        self._free(free)
         self.loop.call_later(RETRY_SECONDS, self._retry)
 
     def _lagging(self) -> bool:
