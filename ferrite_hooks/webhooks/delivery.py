@@ -124,8 +124,7 @@ class Delivery:
             return False
         else:
             most = desk.settings.max_value_bytes
-            for change in changes:
-                queue.push(without_bulk(change, most))
+            queue.lanes.extend([without_bulk(change, most) for change in changes])
         self.count(count)
         return True
 

@@ -4,6 +4,9 @@ Each event is a node of two linked lists: its lane (what goes before and after i
 Only a lane's head can be sent; whatever ends the head makes the next one ready. So every operation is O(1)
 per event, a lane is no object of its own, and an event costs about 200 bytes beside its Change.
 
+An event that arrives becomes a node when it may soon be sent, or when any single one is asked for. While nothing is
+sent, or others go long before it, it is just one of `arrived`, which costs little time and no memory.
+
     BEHIND ──► READY ──► SENT ──► GONE (delivered, dead, dropped)
                  ▲         │
                  └ WAITING ◄┘ (retry)
@@ -12,7 +15,7 @@ per event, a lane is no object of its own, and an event costs about 200 bytes be
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Final
 
 from ferrite_hooks.webhooks.model import Change
@@ -22,6 +25,7 @@ READY: Final = 1
 SENT: Final = 2
 WAITING: Final = 3
 GONE: Final = 4
+AHEAD: Final = 256  # about how many lanes take turns
 
 
 class Pending:
@@ -68,11 +72,13 @@ def lane_of(change: Change) -> Hashable:
 
 
 class Lanes:
-    """All pending events of one webhook. `len()` counts those in flight, too."""
+    """All pending events of one webhook. `len()` counts those in flight, too. `single`: all are one lane."""
 
-    __slots__ = ("_ready", "_stale", "_tails", "newest", "oldest", "size")
+    __slots__ = ("_newest", "_oldest", "_ready", "_stale", "_tails", "arrived", "single", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, single: bool = False) -> None:
+        self.single = single
+        self.arrived: deque[Change] = deque()  # those after `_newest`
         self._clear()
 
     def _clear(self) -> None:
@@ -80,38 +86,81 @@ class Lanes:
         self._ready: deque[Pending] = deque()  # heads, in the order they became ready; GONE ones are skipped
         self._stale = 0  # how many of them are GONE
         self.size = 0
-        self.oldest: Pending | None = None
-        self.newest: Pending | None = None
+        self._oldest: Pending | None = None
+        self._newest: Pending | None = None
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[Pending]:
         """Oldest first; the event at hand may be removed."""
-        event = self.oldest
+        self._place_all()
+        return self.placed()
+
+    def placed(self) -> Iterator[Pending]:
+        """As `__iter__`, without those that have only `arrived`, which come after these."""
+        event = self._oldest
         while event is not None:
             following = event.newer
             yield event
             event = following
 
+    @property
+    def oldest(self) -> Pending | None:
+        if self._oldest is None and self.arrived:
+            self._place()
+        return self._oldest
+
+    def lane(self, change: Change) -> Hashable:
+        return None if self.single else lane_of(change)
+
     def has(self, lane: Hashable) -> bool:
         """Whether there is an event of it."""
+        self._place_all()
         return lane in self._tails
 
-    def add(self, change: Change, lane: Hashable, coalesced: int = 0) -> Pending:
-        event = Pending(change, lane, coalesced)
+    def extend(self, changes: Sequence[Change]) -> None:
+        """Takes new ones."""
+        self.arrived.extend(changes)
+        self.size += len(changes)
+
+    def add(self, change: Change, coalesced: int = 0) -> Pending:
+        """Takes a new one and gives it its place."""
+        self._place_all()
+        event = Pending(change, self.lane(change), coalesced)
+        self.size += 1
         self._append(event)
         return event
 
+    def _place_all(self) -> None:
+        while self.arrived:
+            self._place()
+
+    def _place_some(self) -> None:
+        """Of those that have arrived: enough for lanes to take turns, not so many that it takes long; all, if none of
+        them can be sent."""
+        if self.single:
+            if not self._tails:
+                self._place()
+            return
+        placed = 0
+        while self.arrived and (not self._ready or (placed < AHEAD and len(self._ready) < AHEAD)):
+            self._place()
+            placed += 1
+
+    def _place(self) -> None:
+        """Gives the first that has arrived its place."""
+        change = self.arrived.popleft()
+        self._append(Pending(change, self.lane(change), 0))
+
     def _append(self, event: Pending) -> None:
-        newest = self.newest
+        newest = self._newest
         if newest is None:
-            self.oldest = event
+            self._oldest = event
         else:
             newest.newer = event
             event.older = newest
-        self.newest = event
-        self.size += 1
+        self._newest = event
         tails, lane = self._tails, event.lane
         tail = tails.get(lane)
         tails[lane] = event
@@ -128,6 +177,8 @@ class Lanes:
         while ready and ready[0].state == GONE:
             ready.popleft()
             self._stale -= 1
+        if self.arrived:
+            self._place_some()
         return ready[0] if ready else None
 
     def take(self, limit: int) -> Parcel:
@@ -137,10 +188,13 @@ class Lanes:
         parcel = head.parcel
         if parcel is None:
             events = [head]
-            event = head.after
-            while event is not None and len(events) < limit:
+            while len(events) < limit:
+                if self.single and self.arrived and events[-1].after is None:
+                    self._place()
+                event = events[-1].after
+                if event is None:
+                    break
                 events.append(event)
-                event = event.after
             parcel = Parcel(events)
         for event in parcel.events:
             event.state = SENT
@@ -188,12 +242,13 @@ class Lanes:
         if was_ready:
             self._note_stale()
 
-    def regroup(self, lane: Callable[[Change], Hashable]) -> None:
+    def regroup(self, single: bool) -> None:
         """Puts all events into other lanes, in arrival order. Nothing may be in flight; retries begin anew."""
         events = list(self)
         self._clear()
+        self.single, self.size = single, len(events)
         for event in events:
-            event.lane = lane(event.change)
+            event.lane = self.lane(event.change)
             event.state = BEHIND
             event.parcel = event.before = event.after = event.older = event.newer = None
             self._append(event)
@@ -205,11 +260,11 @@ class Lanes:
     def _unlink(self, event: Pending) -> None:
         older, newer = event.older, event.newer
         if older is None:
-            self.oldest = newer
+            self._oldest = newer
         else:
             older.newer = newer
         if newer is None:
-            self.newest = older
+            self._newest = older
         else:
             newer.older = older
         event.parcel = event.before = event.after = event.older = event.newer = None  # no cycle: it can go at once

@@ -97,9 +97,10 @@ class Manager:
         for delivery in self.registry:
             serial = delivery.webhook.serial
             notes.append(["hook", serial, to_plain(delivery.webhook)])
-            pending = list(delivery.queue.lanes)
-            notes.append(["queue", serial, [[tuple(event.change), event.coalesced] for event in pending]])
-            for event in pending:
+            lanes = delivery.queue.lanes
+            pending = [[tuple(event.change), event.coalesced] for event in lanes.placed()]
+            notes.append(["queue", serial, pending + [[tuple(change), 0] for change in lanes.arrived]])
+            for event in lanes.placed():
                 parcel = event.parcel
                 if parcel is not None and parcel.events[0] is event:
                     under_way = event.state == SENT

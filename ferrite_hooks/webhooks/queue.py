@@ -28,7 +28,7 @@ class Queue:
 
     def __init__(self, webhook: Webhook) -> None:
         self.webhook = webhook
-        self.lanes = Lanes()
+        self.lanes = Lanes(webhook.batch)
         self.spill = Spill()
         self.in_flight = 0  # requests
         self._latest: dict[Hashable, Pending] = {}  # by key, while the webhook coalesces
@@ -67,19 +67,14 @@ class Queue:
         """Gives every event its place under the present settings. Nothing may be in flight."""
         if self._regroup:
             self._regroup = False
-            self.lanes.regroup((lambda change: None) if self.webhook.batch else lane_of)
+            self.lanes.regroup(self.webhook.batch)
         self._latest = {lane_of(e.change): e for e in self.lanes} if self.webhook.coalesce else {}
 
     # -- in ----------------------------------------------------------------------------------------------------
 
-    def lane(self, change: Change) -> Hashable:
-        """One lane keeps the whole of a batch webhook in order."""
-        return None if self.webhook.batch else lane_of(change)
-
     def push(self, change: Change, coalesced: int = 0) -> Pending:
-        webhook = self.webhook
-        event = self.lanes.add(change, None if webhook.batch else lane_of(change), coalesced)
-        if webhook.coalesce:
+        event = self.lanes.add(change, coalesced)
+        if self.webhook.coalesce:
             self._latest[lane_of(change)] = event
         return event
 

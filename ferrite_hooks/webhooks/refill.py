@@ -127,7 +127,7 @@ class Refill:
     def _may_pass(self, change: Change) -> bool:
         """Whether an event may be taken although earlier ones of other keys were left behind."""
         queue, taken = self._delivery.queue, self._taken
-        lane = queue.lane(change)
+        lane = queue.lanes.lane(change)
         if lane not in self._left:
             count = taken.get(lane, 0)
             room = queue.lanes.size < 2 * self._delivery.share and count < FAIR

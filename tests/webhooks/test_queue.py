@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import timeit
 from bisect import bisect_left
-from collections.abc import Hashable
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
-from ferrite_hooks.webhooks.lanes import Lanes, Pending, lane_of
+from ferrite_hooks.webhooks.lanes import AHEAD, Lanes, Pending, lane_of
 from ferrite_hooks.webhooks.model import Change, Webhook
 from ferrite_hooks.webhooks.queue import NEVER, Queue
 
@@ -29,49 +29,88 @@ def queue(**settings: object) -> Queue:
 
 
 @given(st.lists(st.one_of(
+    st.tuples(st.just("arrive"), st.lists(st.sampled_from("abc"), max_size=4)),
     st.tuples(st.just("add"), st.sampled_from("abc")), st.tuples(st.just("take"), st.integers(1, 3)),
-    st.tuples(st.sampled_from(["finish", "wait", "resume", "drop"]), st.integers(0, 20)),
-), max_size=60))  # fmt: skip
-def test_lanes_against_a_plain_model(steps: list[tuple[str, object]]) -> None:
-    """The model: a list of all events; the first of each key may go, unless it is away."""
-    lanes, position = Lanes(), 0
-    everything: list[Pending] = []
+    st.tuples(st.sampled_from(["finish", "wait", "resume", "drop", "look"]), st.integers(0, 20)),
+), max_size=60), st.booleans())  # fmt: skip
+def test_lanes_against_a_plain_model(steps: list[tuple[str, object]], single: bool) -> None:
+    """The model: a list of all changes; the first of each lane may go, unless it is away."""
+    lanes, numbers = Lanes(single), count(1)
+    everything: list[Change] = []
     away, waiting = [], []
+
+    def arrive(keys: list[str]) -> list[Change]:
+        changes = [change(next(numbers), key) for key in keys]
+        everything.extend(changes)
+        return changes
+
     for step, argument in steps:
-        if step == "add":
-            position += 1
-            everything.append(lanes.add(change(position, str(argument)), str(argument)))
+        number = argument if isinstance(argument, int) else 0
+        if step == "arrive":
+            lanes.extend(arrive(list(argument)))  # type: ignore[call-overload]
+        elif step == "add":
+            lanes.add(*arrive([str(argument)]))
         elif step == "take":
             head = lanes.head()
             busy = {e.lane for parcel in away + waiting for e in parcel.events}
-            free = [e for e in everything if e.lane not in busy]
+            free = [c for c in everything if lanes.lane(c) not in busy]
             assert (head is None) == (not free)
             if head is not None:
-                parcel = lanes.take(int(str(argument)))
-                lane: Hashable = parcel.events[0].lane
-                first = [e for e in everything if e.lane == lane]
-                assert parcel.events == first[: len(parcel.events)], "the oldest of the lane, without gaps"
+                before = head.parcel
+                parcel = lanes.take(number if single else 1)
+                lane = parcel.events[0].lane
+                first = [c for c in everything if lanes.lane(c) == lane]
+                took = [event.change for event in parcel.events]
+                many = len(before.events) if before else number if single else 1
+                assert took == first[:many], "the oldest of the lane, without gaps"
                 assert lane not in busy
                 away.append(parcel)
         elif step in ("finish", "wait") and away:
-            parcel = away.pop(int(str(argument)) % len(away))
+            parcel = away.pop(number % len(away))
             if step == "wait":
                 lanes.wait(parcel)
                 waiting.append(parcel)
             else:
                 lanes.finish(parcel)
-                everything = [e for e in everything if e not in parcel.events]
+                for event in parcel.events:
+                    everything.remove(event.change)
         elif step == "resume" and waiting:
-            parcel = waiting.pop(int(str(argument)) % len(waiting))
-            lanes.resume(parcel)
+            lanes.resume(waiting.pop(number % len(waiting)))
         elif step == "drop":
-            loose = [e for e in everything if e.parcel is None]
+            loose = [event for event in lanes if event.parcel is None]
             if loose:
-                event = loose[int(str(argument)) % len(loose)]
+                event = loose[number % len(loose)]
+                everything.remove(event.change)
                 lanes.remove(event)
-                everything.remove(event)
-        assert list(lanes) == everything
+        elif step == "look":
+            assert [event.change for event in lanes.placed()] + list(lanes.arrived) == everything
+            oldest = lanes.oldest
+            assert (oldest.change if oldest is not None else None) == (everything[0] if everything else None)
+            if number % 2:
+                assert [event.change for event in lanes] == everything
         assert len(lanes) == len(everything)
+
+
+def test_a_long_queue_gets_its_places_bit_by_bit() -> None:
+    lanes, keys = Lanes(), 10 * AHEAD
+    lanes.extend([change(n, f"k{n}") for n in range(1, keys + 1)])
+    sent = []
+    while (head := lanes.head()) is not None:
+        assert len(list(lanes.placed())) <= AHEAD + 1
+        sent.append(head.change.position)
+        lanes.finish(lanes.take(1))
+    assert sent == list(range(1, keys + 1))
+
+
+def test_one_long_lane_does_not_keep_others_out() -> None:
+    lanes = Lanes()
+    lanes.extend([change(n, "busy") for n in range(1, 3 * AHEAD)] + [change(3 * AHEAD, "other")])
+    lanes.head()
+    under_way = lanes.take(1)
+    assert lanes.head() is not None
+    assert [event.change.key for event in lanes.take(1).events] == [b"other"]
+    lanes.finish(under_way)
+    assert lanes.take(1).positions == [2]
 
 
 def test_lanes_of_changes() -> None:
