@@ -98,6 +98,11 @@ def encode3(out: Out, value: Reply) -> None:
 def _begin_array(out: Out, items: list[Any]) -> int:
     """Appends an array's header and the byte strings that it begins with, mostly all. Returns how many they are."""
     out.append(b"*%d" % len(items))
+    size = _common_size(items)
+    if size >= 0:
+        head = _NEXT_HEADS[size]
+        out += (head, head.join(items), b"\r\n")
+        return len(items)
     count = 0
     for item in items:
         if type(item) is not bytes:
@@ -108,6 +113,20 @@ def _begin_array(out: Out, items: list[Any]) -> int:
         count += 1
     out.append(b"\r\n")
     return count
+
+
+def _common_size(items: list[Any]) -> int:
+    """The size of short byte strings that have all the same one, else -1."""
+    common = -1
+    for item in items:
+        if type(item) is not bytes:
+            return -1
+        size = len(item)
+        if size != common:
+            if common >= 0 or size >= 1024:
+                return -1
+            common = size
+    return common
 
 
 def _sequence(mark: bytes, encode: Encode, items: Callable[[Any], Any] = lambda value: value) -> Encode:

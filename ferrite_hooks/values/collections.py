@@ -63,6 +63,8 @@ class List(deque[bytes]):
         size, before, after = stop - start, start, len(self) - stop
         if size < 64 and min(before, after) > 1000:  # few and far from both ends: seek each, block by block
             return [self[i] for i in range(start, stop)]
+        if size == len(self):
+            return list(self)
         if before <= after:
             return list(islice(self, start, stop))
         found = list(islice(reversed(self), after, after + size))
