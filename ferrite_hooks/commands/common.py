@@ -34,6 +34,7 @@ from ferrite_hooks.webhooks.model import Written
 I64_MIN: Final = -(2**63)
 I64_MAX: Final = 2**63 - 1
 SAMPLE_MAX: Final = 1_000_000  # members that a negative count may ask for
+_SMALL: Final = {b"%d" % n: n for n in range(-10, 1000)}
 _INTEGER: Final = re.compile(rb"(?:0|-?[1-9][0-9]{0,18})\Z")
 _FLOAT: Final = re.compile(rb"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)\Z", re.IGNORECASE)
 _HEX_FLOAT: Final = re.compile(rb"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?\d+)?\Z", re.IGNORECASE)
@@ -42,6 +43,8 @@ _NOT_ZERO: Final = re.compile(rb"[^ep]*[1-9]", re.IGNORECASE)
 
 def integer(raw: bytes | bytearray, error: str = NOT_INTEGER) -> int:
     """A signed 64-bit integer as Redis reads it: no blanks, no plus sign, no leading zeros."""
+    if len(raw) < 4 and type(raw) is bytes and (small := _SMALL.get(raw)) is not None:
+        return small
     if len(raw) < 19 and raw.isdigit() and (raw[0] != 48 or len(raw) == 1):  # what there is most of
         return int(raw)
     if _INTEGER.match(raw):
