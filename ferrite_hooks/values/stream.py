@@ -308,9 +308,11 @@ class Stream:
             adding += len(field)
         if adding > MAX_NODE_BYTES:
             raise ValueError("entry too large")
-        if not nodes or nodes[-1].full(adding, max_entries, max_bytes):
-            nodes.append(Node(id, fields))
-        nodes[-1].append(id, fields)
+        node = nodes[-1] if nodes else None
+        if node is None or node.full(adding, max_entries, max_bytes):
+            node = Node(id, fields)
+            nodes.append(node)
+        node.append(id, fields)
         self.last_id = id
         self.length += 1
         self.entries_added += 1
