@@ -111,6 +111,12 @@ class Lanes:
             self._place()
         return self._oldest
 
+    def newer(self, event: Pending) -> Pending | None:
+        """The one that came after it."""
+        if event.newer is None and self.arrived:
+            self._place()
+        return event.newer
+
     def lane(self, change: Change) -> Hashable:
         return None if self.single else lane_of(change)
 

@@ -149,7 +149,7 @@ class Queue:
         while event is not None and (
             event.state == SENT or (event.parcel is not None and len(event.parcel.events) > 1)
         ):
-            event = event.newer
+            event = self.lanes.newer(event)
         return event
 
     def purge(self) -> list[Change]:

@@ -397,6 +397,19 @@ def test_no_webhook_has_a_turn_for_itself(world: World) -> None:
 # -- bounds ----------------------------------------------------------------------------------------------------
 
 
+def test_the_oldest_gives_way_behind_a_batch_in_flight(world: World) -> None:
+    hook = world.create(options="BATCH true BATCH_SIZE 2 MAX_PENDING 4 CONCURRENCY 1")
+    for _ in range(2):
+        world.write()
+    world.settle()
+    assert [sent.sequences for sent in world.flying] == [[1, 2]]
+    for _ in range(4):
+        world.write()
+        world.settle()
+    assert world.pending(hook) == [1, 2, 5, 6]
+    assert (hook.counters.dropped, list(hook.dead)) == (2, [3, 4])
+
+
 @pytest.mark.parametrize(("policy", "kept"), [("drop_oldest", [1, 5, 6]), ("drop_newest", [1, 2, 3])])
 def test_overflow(world: World, policy: str, kept: list[int]) -> None:
     hook = world.create(options=f"MAX_PENDING 3 CONCURRENCY 1 OVERFLOW {policy}")
