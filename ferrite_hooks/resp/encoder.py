@@ -32,6 +32,7 @@ Encode = Callable[[Out, Reply], None]
 _INTS: Final = [b":%d\r\n" % n for n in range(1024)]
 _HEADS: Final = [b"$%d\r\n" % n for n in range(1024)]  # of bulk strings
 _NEXT_HEADS: Final = [b"\r\n" + head for head in _HEADS]  # with the end of what is before
+_COPIED: Final = 1 << 20  # bytes of an array's elements that may be copied one time more to be quicker
 
 
 def format_double(value: float) -> bytes:
@@ -99,7 +100,7 @@ def _begin_array(out: Out, items: list[Any]) -> int:
     """Appends an array's header and the byte strings that it begins with, mostly all. Returns how many they are."""
     out.append(b"*%d" % len(items))
     size = _common_size(items)
-    if size >= 0:
+    if size >= 0 and size * len(items) < _COPIED:
         head = _NEXT_HEADS[size]
         out += (head, head.join(items), b"\r\n")
         return len(items)

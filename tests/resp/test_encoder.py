@@ -36,3 +36,8 @@ def test_what_is_written_is_read(encode: Encode, data: st.DataObject) -> None:
 def test_many_of_one_size(encode: Encode, size: int, last: list[object]) -> None:
     value = [bytes([n]) * size for n in range(50)] + last
     assert read(encode, value) == value
+
+
+@pytest.mark.parametrize("value", [[], [b""], [b"x" * 1000] * 5000])
+def test_none_and_many(value: list[object]) -> None:
+    assert read(encode2, value) == value
