@@ -86,7 +86,7 @@ class Delivery:
     def put(self, change: Change) -> None:
         """Queues an old change once more. It is not the latest of its key, so it takes no other's place."""
         self.counters.matched += 1
-        self.queue.push(without_bulk(change, self.desk.settings.max_value_bytes))
+        self.queue.extend([without_bulk(change, self.desk.settings.max_value_bytes)])
         self.count(1)
 
     def count(self, events: int) -> None:
@@ -124,7 +124,7 @@ class Delivery:
             return False
         else:
             most = desk.settings.max_value_bytes
-            queue.lanes.extend([without_bulk(change, most) for change in changes])
+            queue.extend([without_bulk(change, most) for change in changes])
         self.count(count)
         return True
 
@@ -157,7 +157,7 @@ class Delivery:
             spill.add(change.position, frame, change.at)
             total.spilled += 1
         else:
-            queue.push(without_bulk(change, desk.settings.max_value_bytes))
+            queue.extend([without_bulk(change, desk.settings.max_value_bytes)])
 
     def shrink(self) -> None:
         """Drops what is beyond the bounds: they were lowered, or a crash came before the drops were noted. What is

@@ -26,6 +26,7 @@ SENT: Final = 2
 WAITING: Final = 3
 GONE: Final = 4
 AHEAD: Final = 256  # about how many lanes take turns
+MOST_PLACED: Final = 1024  # events that get their place at once: a millisecond
 
 
 class Pending:
@@ -143,14 +144,13 @@ class Lanes:
             self._place()
 
     def _place_some(self) -> None:
-        """Of those that have arrived: enough for lanes to take turns, not so many that it takes long; all, if none of
-        them can be sent."""
+        """Of those that have arrived: enough for lanes to take turns, not so many that it takes long."""
         if self.single:
             if not self._tails:
                 self._place()
             return
         placed = 0
-        while self.arrived and (not self._ready or (placed < AHEAD and len(self._ready) < AHEAD)):
+        while self.arrived and placed < MOST_PLACED and len(self._ready) < AHEAD:
             self._place()
             placed += 1
 
@@ -177,8 +177,13 @@ class Lanes:
             tail.after = event
             event.before = tail
 
+    @property
+    def searching(self) -> bool:
+        """Whether head() has found none yet, but may when it is asked again."""
+        return bool(self.arrived) and not self.single and not self._ready
+
     def head(self) -> Pending | None:
-        """The lane head that is to go next."""
+        """The lane head that is to go next, see `searching`."""
         ready = self._ready
         while ready and ready[0].state == GONE:
             ready.popleft()

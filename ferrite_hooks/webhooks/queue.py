@@ -8,7 +8,7 @@ clock is the caller's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from ferrite_hooks.webhooks.circuit import Circuit
@@ -72,7 +72,16 @@ class Queue:
 
     # -- in ----------------------------------------------------------------------------------------------------
 
+    def extend(self, changes: Sequence[Change]) -> None:
+        """Takes new ones."""
+        if self.webhook.coalesce:
+            for change in changes:
+                self.push(change)
+        else:
+            self.lanes.extend(changes)
+
     def push(self, change: Change, coalesced: int = 0) -> Pending:
+        """Takes a new one, and gives it its place at once."""
         event = self.lanes.add(change, coalesced)
         if self.webhook.coalesce:
             self._latest[lane_of(change)] = event
@@ -106,6 +115,8 @@ class Queue:
         if self.in_flight >= webhook.concurrency:
             return NEVER
         head = self.lanes.head()
+        if head is None and self.lanes.searching:
+            return now + 1
         if head is None or circuit.probing:
             return NEVER
         when = max(self._next_slot, circuit.retry_at) if webhook.rate_limit else circuit.retry_at

@@ -91,9 +91,11 @@ class Refill:
         delivery = self._delivery
         queue, webhook = delivery.queue, delivery.queue.webhook
         lanes = queue.lanes
-        if webhook.batch or not webhook.enabled or webhook.paused or delivery.circuit.open:
+        if webhook.batch or lanes.single or not webhook.enabled or webhook.paused or delivery.circuit.open:
             return False
-        if queue.in_flight >= webhook.concurrency or lanes.head() is not None or lanes.size >= 2 * share:
+        if queue.in_flight >= webhook.concurrency or lanes.size >= 2 * share:
+            return False
+        if lanes.head() is not None or lanes.searching:
             return False
         if self._left and not all(map(lanes.has, self._left)):
             self._begin_anew()
@@ -154,11 +156,13 @@ class Refill:
         elif queue.webhook.coalesce and position not in once_sent and (replaced := queue.merge(change, coalesced)):
             delivery.merged(replaced, position)
             delivery.count(-1)
+        elif position in once_sent:
+            event = once_sent[position] = queue.push(change, coalesced)
+            queue.forget(event)
+        elif coalesced:
+            queue.push(change, coalesced)
         else:
-            event = queue.push(change, coalesced)
-            if position in once_sent:
-                once_sent[position] = event
-                queue.forget(event)
+            queue.extend([change])
 
     def _hold(self, tried: list[Tried], once_sent: dict[int, Pending | None]) -> None:
         """Requests that had failed before a restart are put together again and wait for their next attempt."""

@@ -45,6 +45,20 @@ def test_order_per_key_and_concurrency_across_keys(world: World) -> None:
     assert [s.sequences[0] for s in world.answer_all()] == [1, 5, 7, 4, 2, 6, 8]
 
 
+def test_a_long_lane_in_front_holds_up_nobody(world: World) -> None:
+    hook = world.create()
+    world.manager.pause(hook, True)
+    for _ in range(5000):
+        world.write("busy")
+    world.write("other")
+    world.settle()
+    world.manager.pause(hook, False)
+    world.settle()
+    assert [sent.json["key"] for sent in world.flying] == ["busy"]
+    world.advance(5)
+    assert [sent.json["key"] for sent in world.flying] == ["busy", "other"]
+
+
 def test_the_same_key_in_two_databases_is_two_keys(world: World) -> None:
     world.create()
     world.write("k", db=0)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ferrite_hooks.webhooks.circuit import CLOSED, Circuit
-from ferrite_hooks.webhooks.lanes import AHEAD, Lanes, Pending, lane_of
+from ferrite_hooks.webhooks.lanes import AHEAD, MOST_PLACED, Lanes, Pending, lane_of
 from ferrite_hooks.webhooks.model import Change, Webhook
 from ferrite_hooks.webhooks.queue import NEVER, Queue
 
@@ -104,10 +104,15 @@ def test_a_long_queue_gets_its_places_bit_by_bit() -> None:
 
 def test_one_long_lane_does_not_keep_others_out() -> None:
     lanes = Lanes()
-    lanes.extend([change(n, "busy") for n in range(1, 3 * AHEAD)] + [change(3 * AHEAD, "other")])
+    count = 3 * MOST_PLACED
+    lanes.extend([change(n, "busy") for n in range(1, count)] + [change(count, "other")])
     lanes.head()
     under_way = lanes.take(1)
-    assert lanes.head() is not None
+    looks = 1
+    while lanes.head() is None:
+        assert lanes.searching
+        looks += 1
+    assert looks == 2, "each look gives 1024 their places, and each has found what it could"
     assert [event.change.key for event in lanes.take(1).events] == [b"other"]
     lanes.finish(under_way)
     assert lanes.take(1).positions == [2]

@@ -243,6 +243,32 @@ def test_many_failing_keys_take_no_more_than_twice_the_share() -> None:
 # -- restarts -----------------------------------------------------------------------------------------------------
 
 
+def test_order_outlasts_a_switch_of_batch_while_events_are_read() -> None:
+    world = small(memory=20, floor=20)
+    hook = world.create("w", f"MAX_PENDING {MANY} BATCH true BATCH_SIZE 4 BATCH_INTERVAL 1 CONCURRENCY 4")
+    world.manager.pause(hook, True)
+    for n in range(20):
+        world.write(f"other{n}")
+    for _ in range(2):
+        world.tick()
+        for _ in range(refill.CHUNK):
+            world.write("k")
+    world.settle()
+    resume(world)
+    world.manager.update(hook, b"BATCH false".split())
+    for _ in range(10):
+        if hook.refill._left and hook.refill._reading:
+            break  # some were passed over, and later ones are being read
+        world.tick()
+    order = world.flying[0].sequences
+    world.flying.pop(0).done(OK)
+    world._soon.reverse()  # the lanes are made anew before these have been read
+    world.tick()
+    order += [sequence for sent in world.answer_all() for sequence in sent.sequences]
+    assert len(order) == 20 + 2 * refill.CHUNK
+    assert order[20:] == sorted(order[20:])
+
+
 @pytest.mark.parametrize("through_snapshot", [False, True])
 def test_a_start_keeps_only_places(through_snapshot: bool) -> None:
     world = small(8, 4)

@@ -216,7 +216,8 @@ class World:
     def pending(self, delivery: Delivery) -> list[int]:
         """The positions of a webhook's pending events, in memory or not, ascending."""
         queue = delivery.queue
-        found = sorted([*(event.change.position for event in queue.lanes), *queue.spill])
+        changes = [*(event.change for event in queue.lanes.placed()), *queue.lanes.arrived]
+        found = sorted([*(change.position for change in changes), *queue.spill])
         assert len(found) == len(set(found)) == len(queue)
         return found
 
