@@ -193,18 +193,13 @@ class Lanes:
         return ready[0] if ready else None
 
     def take(self, limit: int) -> Parcel:
-        """Takes up to `limit` events from the lane whose turn it is; head() must not be None. A parcel that was
-        sent before goes out again as it was."""
+        """Takes the first event of the lane whose turn it is, or up to `limit` where all are one lane; head() must not
+        be None. A parcel that was sent before goes out again as it was."""
         head = self._ready.popleft()
         parcel = head.parcel
         if parcel is None:
             events = [head]
-            while len(events) < limit:
-                if self.single and self.arrived and events[-1].after is None:
-                    self._place()
-                event = events[-1].after
-                if event is None:
-                    break
+            while self.single and len(events) < limit and (event := self.newer(events[-1])) is not None:
                 events.append(event)
             parcel = Parcel(events)
         for event in parcel.events:

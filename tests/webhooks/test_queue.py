@@ -104,8 +104,8 @@ def test_a_long_queue_gets_its_places_bit_by_bit() -> None:
 
 def test_one_long_lane_does_not_keep_others_out() -> None:
     lanes = Lanes()
-    count = 3 * MOST_PLACED
-    lanes.extend([change(n, "busy") for n in range(1, count)] + [change(count, "other")])
+    last = 3 * MOST_PLACED
+    lanes.extend([change(n, "busy") for n in range(1, last)] + [change(last, "other")])
     lanes.head()
     under_way = lanes.take(1)
     looks = 1
