@@ -15,11 +15,14 @@ is taken where Redis would refuse it.)
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import hiredis
 
 from ferrite_hooks.version import build
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an integer of C, for the compiled build
 
 Argv = list[bytes]
 
@@ -73,10 +76,13 @@ class Parser:
     def _whole(self, data: bytes, commands: list[Argv]) -> int:
         """Adds the ordinary commands that `data` begins with. Returns the position of what is behind them: nothing,
         the beginning of a command, or what is not ordinary."""
-        position, end = 0, len(data)
+        position: i64 = 0
+        end: i64 = len(data)
+        largest: i64 = self.max_bulk
         while end - position > 3 and data[position] == 42:  # *
-            count = data[position + 1] - 48
-            at = position + 2
+            byte: i64 = data[position + 1]
+            count: i64 = byte - 48
+            at: i64 = position + 2
             byte = data[at]
             if not 0 < count < 10:
                 return position
@@ -91,14 +97,15 @@ class Parser:
             while count:
                 if end - at < 6 or data[at] != 36:  # $
                     return position
-                size = data[at + 1] - 48
+                byte = data[at + 1]
+                size: i64 = byte - 48
                 byte = data[at + 2]
                 at += 3
                 if not 0 <= size < 10 or (size == 0 and byte != 13):
                     return position
                 while byte != 13:
                     size = size * 10 + byte - 48
-                    if not 48 <= byte <= 57 or size > self.max_bulk or at == end:
+                    if not 48 <= byte <= 57 or size > largest or at == end:
                         return position
                     byte = data[at]
                     at += 1
