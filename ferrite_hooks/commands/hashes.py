@@ -54,7 +54,7 @@ def set_fields(
         value.update(zip(pairs[::2], pairs[1::2], strict=True))
     if not value.big:
         grow_hash(value, pairs, s.engine.settings)
-    db.commit(key, value, event, ("hash", pairs), ("hash", old) if old else None)
+    db.commit(key, value, event, ("hash", pairs) if db.observed else None, ("hash", old) if old else None)
     return len(value) - before
 
 

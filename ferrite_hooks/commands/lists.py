@@ -38,7 +38,7 @@ def push(s: Session, key: bytes, value: List | None, elements: list[bytes], left
         value.extendleft(elements)
     else:
         value.extend(elements)
-    db.commit(key, value, "lpush" if left else "rpush", ("list", elements), old)
+    db.commit(key, value, "lpush" if left else "rpush", ("list", elements) if db.observed else None, old)
     return len(value)
 
 

@@ -239,7 +239,7 @@ def msetnx(s: Session, argv: Argv) -> Reply:
 def _increment(s: Session, key: bytes, by: int) -> int:
     value = stored(s.db, key)
     number = by if value is None else integer(value) + by
-    if not I64_MIN <= number <= I64_MAX:
+    if number.bit_length() > 62 and not I64_MIN <= number <= I64_MAX:
         raise ReplyError(OVERFLOW)
     s.db.put(key, str(number).encode(), "incrby", keep_ttl=True)
     return number

@@ -360,12 +360,13 @@ class Database:
     def announce(self, key: bytes, event: str, new: Written, old: Written, expire_at: int = -1) -> None:
         """Tells everyone who listens. Only called while `observed`."""
         engine = self.engine
-        if key in self.watched or key in self.blocked:
-            self._touch(key)
-        if engine.tracking is not None:
-            engine.tracking.invalidate(key)
-        if engine.notify_flags:
-            engine.notify(self, key, event)
+        if not self.hooked:  # otherwise only webhooks do
+            if key in self.watched or key in self.blocked:
+                self._touch(key)
+            if engine.tracking is not None:
+                engine.tracking.invalidate(key)
+            if engine.notify_flags:
+                engine.notify(self, key, event)
         if engine.interest is not None:
             engine.capture(self, key, event, new, old, self.expires.get(key, 0) if expire_at < 0 else expire_at)
 

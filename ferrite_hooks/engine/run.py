@@ -39,9 +39,12 @@ def run(s: Session, argv: Argv, started: float = 0.0) -> Reply:
     engine = s.engine
     called = False
     try:
-        command = COMMANDS.get(argv[0])
+        name = argv[0]
+        command = s.usual if name == s.usual_name else COMMANDS.get(name)
         if command is None or command.subcommands or not command.min_words <= len(argv) <= command.max_words:
             command = find(argv)
+        elif command is not s.usual:
+            s.usual, s.usual_name = command, name
         s.last_command = command
         if s.special or engine.special:
             reply = _check(s, command, argv)

@@ -34,7 +34,7 @@ class Session:
         "db", "deny_blocking", "encode", "engine", "id", "internal", "ip", "laddr", "last_at",
         "last_command", "late", "lib_name", "lib_ver", "name", "no_evict", "no_touch", "out", "patterns", "queue",
         "queue_broken", "queue_bytes", "reply_mode", "resp", "shard_channels", "special", "tracking", "transport_info",
-        "user", "wake", "watch_broken", "watching",
+        "user", "usual", "usual_name", "wake", "watch_broken", "watching",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, addr: str = "", laddr: str = "") -> None:
@@ -60,6 +60,8 @@ class Session:
         self.lib_ver = b""
         self.no_evict = self.no_touch = False
         self.last_command: Command | None = None
+        self.usual: Command | None = None  # what it has called last by its mere name, for most clients do it again
+        self.usual_name = b""  # as it writes it
         self.queue: list[tuple[Command, Argv]] | None = None  # commands since MULTI
         self.queue_broken = False
         self.queue_bytes = 0  # of their arguments
