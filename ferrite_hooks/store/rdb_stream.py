@@ -184,9 +184,8 @@ def _time(ms: int) -> bytes:
 def _node_listpack(node: Node) -> bytes:
     names = node.names
     items: list[bytes | int] = [len(node.ids), 0, len(names), *names, 0]
-    master_ms, master_seq = node.master >> 64, node.master & U64
     for id, fields in zip(node.ids, node.entries, strict=True):
-        ms, seq = signed((id >> 64) - master_ms), signed((id & U64) - master_seq)
+        ms, seq = signed((id >> 64) - node.ms), signed((id & U64) - node.seq)
         if fields[::2] == names:
             items += (_SAME_FIELDS, ms, seq, *fields[1::2], len(names) + 3)
         else:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from sortedcontainers import SortedDict
 
+U31: Final = (1 << 31) - 1
 U64: Final = (1 << 64) - 1
 MAX_ID: Final = (1 << 128) - 1
 UNKNOWN: Final = -1  # a group's entries_read when it cannot be told
@@ -31,9 +32,41 @@ Fields = tuple[bytes, ...]  # field, value, field, value, …
 _NUMBER: Final = re.compile(rb"[ \t-\r]*([+-]?)([0-9]+)", re.ASCII)
 
 
+class _Moment:
+    """A millisecond, and what ids of it have in common."""
+
+    __slots__ = ("first", "ms", "text")
+
+    def __init__(self, ms: int) -> None:
+        self.ms = ms
+        self.first = ms << 64
+        self.text = b"%d-" % ms
+
+
+_latest: Final = [_Moment(0)]  # of the id that was made or taken apart last: most often the next one has the same
+_SEQS: Final = [b"%d" % seq for seq in range(1024)]
+
+
+def _moment_of(id: int) -> _Moment:
+    moment = _latest[0]
+    if not 0 <= id - moment.first <= U64:
+        moment = _latest[0] = _Moment(id >> 64)
+    return moment
+
+
+def first_id_of(ms: int) -> int:
+    """The least id of a millisecond."""
+    moment = _latest[0]
+    if moment.ms != ms:
+        moment = _latest[0] = _Moment(ms)
+    return moment.first
+
+
 def format_id(id: int) -> bytes:
     """The id as clients see it: b"<ms>-<seq>"."""
-    return b"%d-%d" % (id >> 64, id & U64)
+    moment = _moment_of(id)
+    seq = id - moment.first
+    return moment.text + (_SEQS[seq] if seq < 1024 else b"%d" % seq)
 
 
 def parse_id(raw: bytes, missing_seq: int = 0) -> int | None:
@@ -106,6 +139,8 @@ def _packed(item: bytes) -> int:
 
 def signed(delta: int) -> int:
     """A difference of two unsigned 64-bit numbers as the int64 that C makes of it."""
+    if -U31 <= delta <= U31:
+        return delta
     return ((delta + (1 << 63)) & U64) - (1 << 63)
 
 
@@ -115,11 +150,12 @@ class Node:
     (Redis keeps a node whose entries were all deleted by XDEL and then MINID; only XINFO's count of nodes shows it.)
     """
 
-    __slots__ = ("_near", "deleted", "entries", "ids", "last", "master", "names", "size")
+    __slots__ = ("deleted", "entries", "ids", "last", "master", "ms", "names", "seq", "size")
 
     def __init__(self, id: int, fields: Fields) -> None:
         self.master = id  # of the first entry ever in it: the node's key
-        self._near = min(id + 127, id | U64)  # ids up to here are of the same millisecond and store as one small step
+        moment = _moment_of(id)
+        self.ms, self.seq = moment.ms, id - moment.first  # of the master
         self.last = id  # of the last entry ever in it
         self.names = fields[::2]  # entries with the same fields store only their values
         self.ids: list[int] = []
@@ -151,13 +187,8 @@ class Node:
             self.size += _packed_int(count + 3)
         else:
             self.size += sum(map(_packed, fields)) + _packed_int(count) + _packed_int(2 * count + 4)
-        if id <= self._near:
-            self.size += 6
-        else:
-            ms = (id >> 64) - (self.master >> 64)
-            seq = (id & U64) - (self.master & U64)
-            near = ms <= 127 and 0 <= seq <= 127
-            self.size += 6 if near else 2 + _packed_int(signed(ms)) + _packed_int(signed(seq))
+        moment = _moment_of(id)
+        self.size += 2 + _packed_int(signed(moment.ms - self.ms)) + _packed_int(signed(id - moment.first - self.seq))
         self.ids.append(id)
         self.entries.append(fields)
         self.last = id
@@ -170,7 +201,7 @@ class Node:
 
     def copy(self) -> Node:
         node = Node(self.master, ())
-        node.last, node.names, node._near = self.last, self.names, self._near
+        node.last, node.names = self.last, self.names
         node.ids, node.entries = self.ids.copy(), self.entries.copy()
         node.deleted, node.size = self.deleted, self.size
         return node
@@ -319,7 +350,7 @@ class Stream:
 
     def next_id(self, now_ms: int) -> int:
         """The id that `*` gives: greater than last_id even when the clock went back. May be MAX_ID + 1."""
-        id = now_ms << 64
+        id = first_id_of(now_ms)
         return id if id > self.last_id else self.last_id + 1
 
     def get(self, id: int) -> Fields | None:
