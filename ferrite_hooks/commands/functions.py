@@ -9,7 +9,7 @@ from time import perf_counter
 
 from ferrite_hooks import glob
 from ferrite_hooks.commands.common import help_lines
-from ferrite_hooks.commands.scripting import divide, judge, show
+from ferrite_hooks.commands.scripting import judge, key_count, show
 from ferrite_hooks.engine.command import COMMANDS, Argv, command, container
 from ferrite_hooks.engine.libraries import Library, Registered, libraries
 from ferrite_hooks.engine.scripts import Run, scripts
@@ -26,10 +26,10 @@ def _call(s: Session, argv: Argv, read_only: bool) -> Reply:
     function = libraries(s.engine).functions.get(argv[1].lower())
     if function is None:
         raise ReplyError("ERR Function not found")
-    keys, args = divide(argv, "ERR Bad number of keys provided")
+    keys = key_count(argv, "ERR Bad number of keys provided")
     judge(s, function.flags, read_only)
     run = Run(s, function.name, argv, False, function.flags, read_only)
-    return scripts(s.engine).run(run, function.function, keys, args)
+    return scripts(s.engine).run(run, function.function, keys, argv[3:])
 
 
 def _flags_of(s: Session, argv: Argv) -> frozenset[str]:

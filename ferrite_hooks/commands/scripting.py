@@ -17,14 +17,14 @@ _MAY_WRITE = _FLAGS + " may_replicate"
 _KEYS, _KEYS_READ = "RW access update @2#", "RO access @2#"
 
 
-def divide(argv: Argv, bad: str | None = None) -> tuple[list[bytes], list[bytes]]:
-    """The keys and the other arguments of `… numkeys [key …] [arg …]` from the third word on."""
+def key_count(argv: Argv, bad: str | None = None) -> int:
+    """How many keys there are in `… numkeys [key …] [arg …]`, numkeys being the third word."""
     count = integer(argv[2], bad) if bad else integer(argv[2])
     if count > len(argv) - 3:
         raise ReplyError("ERR Number of keys can't be greater than number of args")
     if count < 0:
         raise ReplyError("ERR Number of keys can't be negative")
-    return argv[3 : 3 + count], argv[3 + count :]
+    return count
 
 
 def judge(s: Session, flags: Flags, read_only: bool) -> None:
@@ -43,12 +43,10 @@ def judge(s: Session, flags: Flags, read_only: bool) -> None:
             raise ReplyError(OOM)
 
 
-def _evaluate(
-    s: Session, argv: Argv, script: Script, keys: list[bytes], args: list[bytes], read_only: bool
-) -> Reply:
+def _evaluate(s: Session, argv: Argv, script: Script, keys: int, read_only: bool) -> Reply:
     judge(s, script.flags, read_only)
     run = Run(s, script.sha, argv, True, script.flags, read_only)
-    return scripts(s.engine).run(run, script.function, keys, args, script.brief)
+    return scripts(s.engine).run(run, script.function, keys, argv[3:], script.brief)
 
 
 def _flags_of(s: Session, argv: Argv) -> frozenset[str]:
@@ -71,19 +69,19 @@ def show(s: Session, argv: Argv) -> None:
 
 def _eval(s: Session, argv: Argv, read_only: bool) -> Reply:
     show(s, argv)
-    keys, args = divide(argv)
-    return _evaluate(s, argv, scripts(s.engine).load(argv[1], keep=False), keys, args, read_only)
+    keys = key_count(argv)
+    return _evaluate(s, argv, scripts(s.engine).load(argv[1], keep=False), keys, read_only)
 
 
 def _evalsha(s: Session, argv: Argv, read_only: bool) -> Reply:
     show(s, argv)
     if len(argv[1]) != 40:
         raise ReplyError(NOSCRIPT)
-    keys, args = divide(argv)
+    keys = key_count(argv)
     script = scripts(s.engine).find(argv[1])
     if script is None:
         raise ReplyError(NOSCRIPT)
-    return _evaluate(s, argv, script, keys, args, read_only)
+    return _evaluate(s, argv, script, keys, read_only)
 
 
 @command("EVAL script numkeys [key [key ...]] [arg [arg ...]]", "Runs a Lua script.",

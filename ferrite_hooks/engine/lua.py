@@ -10,7 +10,7 @@ instructions, and what `tick` returns ends the script.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from lupa import lua51
 
@@ -21,7 +21,7 @@ from ferrite_hooks.resp.reply import OK, Encoded, Simple
 MEMORY = 512 << 20
 _RESERVE = 16 << 20  # of MEMORY, for what Python gives to Lua
 _CAREFUL = ("call", "pcall")  # ask for room themselves
-_MOST_ARGUMENTS = 200  # passed on Lua's stack; more are passed in tables
+_MOST_ARGUMENTS: Final = 200  # passed on Lua's stack; more are passed in tables
 
 
 class LuaFault(Exception):
@@ -68,7 +68,8 @@ class Lua:
         )
         self.failure: BaseException | None = None  # an exception that no script may swallow
         self._is = lua51.lua_type
-        self._memory = runtime.get_memory_used
+        self._memory: Callable[[], int] = runtime.get_memory_used
+        self._full: int = MEMORY - _RESERVE
         self.table: Callable[..., Table] = runtime.table_from
         compiler = runtime.eval(b"function(text) return assert(loadstring(text, '=prelude')) end")
         prelude, replies = compiler(lua_prelude.SOURCE), compiler(lua_replies.SOURCE)
@@ -95,14 +96,14 @@ class Lua:
 
     def room(self, size: int) -> None:
         """Refuses, in Lua's words, to bring `size` more bytes into the interpreter when they would not fit."""
-        if self._memory() + size > MEMORY - _RESERVE:
+        if self._memory() + size > self._full:
             raise LuaFault(b"not enough memory", plain=True)
 
     def _guard(self, value: Any) -> Any:
         """A callable that cannot run where Lua has no memory left for its result."""
         if not callable(value):
             return value
-        memory, limit = self._memory, MEMORY - _RESERVE
+        memory, limit = self._memory, self._full
 
         def guarded(*args: Any) -> Any:
             if memory() > limit:
@@ -143,29 +144,28 @@ class Lua:
         if text is not None:
             raise Failed(text)
 
-    def eval(self, function: Function, resp: int, keys: list[bytes], args: list[bytes]) -> Value:
-        """Runs a script with KEYS and ARGV. `resp`: the protocol that its value is encoded in. Raises Failed."""
-        return self._run(self._eval, self._eval_tables, function, resp, keys, args)
+    def eval(self, function: Function, resp: int, keys: int, words: list[bytes]) -> Value:
+        """Runs a script with KEYS, the first `keys` words, and ARGV, the others. `resp`: the protocol that its value is
+        encoded in. Raises Failed."""
+        return self._run(self._eval, self._eval_tables, function, resp, keys, words)
 
-    def call(self, function: Function, resp: int, keys: list[bytes], args: list[bytes]) -> Value:
-        """Calls a registered function with its keys and arguments. Raises Failed."""
-        return self._run(self._call, self._call_tables, function, resp, keys, args)
+    def call(self, function: Function, resp: int, keys: int, words: list[bytes]) -> Value:
+        """Calls a registered function with its keys and arguments, as `eval`. Raises Failed."""
+        return self._run(self._call, self._call_tables, function, resp, keys, words)
 
     def _run(
-        self, run: Function, run_tables: Function, function: Function, resp: int, keys: list[bytes], args: list[bytes]
+        self, run: Function, run_tables: Function, function: Function, resp: int, keys: int, words: list[bytes]
     ) -> Value:
-        count = len(keys) + len(args)
+        count = len(words)
         size = 64 * count
-        for key in keys:
-            size += len(key)
-        for arg in args:
-            size += len(arg)
+        for word in words:
+            size += len(word)
         self._make_room(size)
         try:
             if count <= _MOST_ARGUMENTS:
-                result = run(function, resp, len(keys), *keys, *args)
+                result = run(function, resp, keys, *words)
             else:
-                result = run_tables(function, resp, self.table(keys), self.table(args))
+                result = run_tables(function, resp, self.table(words[:keys]), self.table(words[keys:]))
         except lua51.LuaError as error:  # outside of the protected call: only when it has no memory for its own
             raise Failed(b"not enough memory") from error
         if self.failure is not None:
@@ -184,9 +184,9 @@ class Lua:
             raise failure
 
     def _make_room(self, size: int) -> None:
-        if self._memory() + size > MEMORY - _RESERVE:
+        if self._memory() + size > self._full:
             self._runtime.gccollect()
-            if self._memory() + size > MEMORY - _RESERVE:
+            if self._memory() + size > self._full:
                 raise ReplyError("OOM Lua has not enough memory for this script and its arguments")
 
     def watch(self) -> None:

@@ -345,31 +345,25 @@ local function finish(ok, v)
   local kind = type(v)
   if kind == 'string' or kind == 'number' or kind == 'boolean' then return v end
   if kind ~= 'table' then return nil end
-  local contents = real[v] or v
-  local text = rawget(contents, 'err')
+  if getmetatable(v) == nil and v.ok == 'OK' and not v.err then return OK end
+  local text = rawget(real[v] or v, 'err')
   if text and type(text) == 'string' then
     return match(text, '^[^%z]*'), 2, rawget(v, 'ignore_error_stats_update') == true
   end
-  if rawget(contents, 'ok') == 'OK' then return OK end
   local wire
   ok, wire = xpcall(function() return encode(v, resp) end, handler)
   if ok then return wire, 1 end
   return failure(wire)
 end
 
-local function two_keys(first, second, ...) return {first, second}, {...} end
-local function divide_many(count, ...)
-  if count == 2 then return two_keys(...) end
-  local keys, args = {...}, {}
-  for i = count + 1, select('#', ...) do
+local function divided(count, first, ...)
+  if count == 1 then return {first}, {...} end
+  if count == 0 then return {}, {first, ...} end
+  local keys, args = {first, ...}, {}
+  for i = count + 1, select('#', ...) + 1 do
     args[i - count], keys[i] = keys[i], nil
   end
   return keys, args
-end
-local function divide(count, first, ...)
-  if count == 1 then return {first}, {...} end
-  if count == 0 then return {}, {first, ...} end
-  return divide_many(count, first, ...)
 end
 
 local function eval_tables(f, protocol, keys, args)
@@ -381,8 +375,8 @@ local function call_tables(f, protocol, keys, args)
   resp = protocol
   return finish(xpcall(function() return f(keys, args) end, handler))
 end
-local function eval(f, protocol, ...) return eval_tables(f, protocol, divide(...)) end
-local function call(f, protocol, ...) return call_tables(f, protocol, divide(...)) end
+local function eval(f, protocol, ...) return eval_tables(f, protocol, divided(...)) end
+local function call(f, protocol, ...) return call_tables(f, protocol, divided(...)) end
 
 -- libraries of functions --------------------------------------------------------------------------------------
 

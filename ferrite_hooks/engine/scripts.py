@@ -191,14 +191,14 @@ class Scripts:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    def run(self, run: Run, function: Function, keys: list[bytes], args: list[bytes], brief: bool = False) -> Reply:
+    def run(self, run: Run, function: Function, keys: int, words: list[bytes], brief: bool = False) -> Reply:
         """Runs a script or function for its client. Returns its reply, or a Wait if it was suspended."""
         s, engine = run.session, self.engine
         if brief or s.deny_blocking or s.internal:
-            return self._perform(run, function, keys, args)
+            return self._perform(run, function, keys, words)
         thread = run.thread = self._idle or greenlet(self._work)
         self._idle = None
-        thread.switch(run, function, keys, args)
+        thread.switch(run, function, keys, words)
         if run.done:
             return run.outcome()
         wait = Wait()
@@ -207,19 +207,19 @@ class Scripts:
         engine.timers.after(1, lambda: self._resume(run, wait))
         return wait
 
-    def _work(self, run: Run, function: Function, keys: list[bytes], args: list[bytes]) -> None:
+    def _work(self, run: Run, function: Function, keys: int, words: list[bytes]) -> None:
         """What a greenlet does: one script after the other, for it costs less to go on with one than to make one."""
         while True:
             try:
-                run.reply = self._perform(run, function, keys, args)
+                run.reply = self._perform(run, function, keys, words)
             except Exception as error:
                 run.error = error
             run.done = True
             thread = self._idle = run.thread
             assert thread is not None and thread.parent is not None
-            run, function, keys, args = thread.parent.switch()
+            run, function, keys, words = thread.parent.switch()
 
-    def _perform(self, run: Run, function: Function, keys: list[bytes], args: list[bytes]) -> Reply:
+    def _perform(self, run: Run, function: Function, keys: int, words: list[bytes]) -> Reply:
         """The whole life of a script."""
         s, engine = run.session, self.engine
         joined = engine.transaction  # of the EXEC around it
@@ -230,8 +230,8 @@ class Scripts:
         self.running = run
         try:
             if run.evaluates:
-                return _reply(self.lua.eval(function, resp, keys, args), s.resp)
-            return _reply(self.lua.call(function, resp, keys, args), s.resp)
+                return _reply(self.lua.eval(function, resp, keys, words), s.resp)
+            return _reply(self.lua.call(function, resp, keys, words), s.resp)
         except Failed as error:
             return _failure(run, error)
         finally:
