@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 from multidict import CIMultiDict
 from receiver import posted
 
@@ -37,6 +38,10 @@ def change(
     position: int, new: Written = b"v", old: Written = None, event: str = "set", key: bytes | None = b"k"
 ) -> Change:
     return Change(position, 1_768_473_000_123, 0, event, key, new, old, 0, "SET", 1, "127.0.0.1", 0, (1,))
+
+
+def expiring(of: Change) -> Change:
+    return structs.replace(of, expire_at=62_000, at=2_000)
 
 
 class Bench:
@@ -73,9 +78,9 @@ def test_a_line_has_what_one_looks_for(bench: Bench) -> None:
     ("told", "shown"),
     [
         (change(1, None, b"Bob", "del"), ' DEL      k (was "Bob") signature ok'),
-        (change(1, None, None, "expire")._replace(expire_at=62_000, at=2_000), " TTL      k ttl 60 signature ok"),
+        (expiring(change(1, None, event="expire")), " TTL      k ttl 60 signature ok"),
         (change(1, None, None, "persist"), " TTL      k no ttl signature ok"),
-        (change(1, b"v")._replace(expire_at=62_000, at=2_000), ' SET      k = "v" ttl 60 signature ok'),
+        (expiring(change(1, b"v")), ' SET      k = "v" ttl 60 signature ok'),
         (change(1, ("key", b"k2"), None, "rename_from"), ' RENAME   k to "k2" signature ok'),
         (change(1, b"v" * 70_000), " SET      k = (70000 bytes, left out) signature ok"),
     ],

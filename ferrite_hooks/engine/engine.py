@@ -141,7 +141,7 @@ class Engine:
         self.postponed: dict[Session, tuple[Wait, Argv]] = {}  # what CLIENT PAUSE holds, in order
         self.monitors: dict[Session, None] = {}
         self.slow_ns = self.settings["slowlog-log-slower-than"] * 1000
-        self.observe_from = self.slow_ns / 1e9  # a command that took so many seconds is shown to `observe`
+        self.observe_from: float = self.slow_ns / 1e9  # a command that took so many seconds is shown to `observe`
         self.slowlog: deque[SlowEntry] = deque()  # the latest first
         self.slowlog_id = 0
         self.host = Host()
@@ -198,12 +198,9 @@ class Engine:
         else:
             title, client, ip = command.title, s.id, s.ip
         self.changes.append(
-            tuple.__new__(  # as Change(…), in half the time
-                Change,
-                (
-                    self.position, self.clock.now, db.index, event, key, new, old, expire_at, title, client, ip,
-                    self.transaction, hooks, "",
-                ),
+            Change(
+                self.position, self.clock.now, db.index, event, key, new, old, expire_at, title, client, ip,
+                self.transaction, hooks,
             )
         )  # fmt: skip
         if len(self.changes) == 1:

@@ -24,13 +24,10 @@ def revive(values: Sequence[Any]) -> Change:
 
 def share(change: Change) -> Change:
     """The same change. Texts that many have are kept once."""
-    position, at, db, event, key, new, old, expire_at, command, client, ip, transaction, hooks, resource = change
+    c = change
     if len(_hooks) > _MOST_HOOKS:
         _hooks.clear()
-    return tuple.__new__(  # as Change(…), in half the time
-        Change,
-        (
-            position, at, db, intern(event), key, new, old, expire_at, intern(command), client, intern(ip),
-            transaction, _hooks.setdefault(hooks, hooks), resource,
-        ),
+    return Change(
+        c.position, c.at, c.db, intern(c.event), c.key, c.new, c.old, c.expire_at, intern(c.command), c.client,
+        intern(c.ip), c.transaction, _hooks.setdefault(c.hooks, c.hooks), c.resource,
     )  # fmt: skip

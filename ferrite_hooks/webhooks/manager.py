@@ -42,7 +42,7 @@ from ferrite_hooks.webhooks.retry import describe
 DAY_SECONDS = 86_400
 _EVENT_ID = re.compile(r"evt_[0-9a-z]*([0-9a-hjkmnp-tv-z]{13})")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_HOOKS = Change._fields.index("hooks")
+_HOOKS = Change.__struct_fields__.index("hooks")
 
 
 class Manager:
@@ -98,8 +98,8 @@ class Manager:
             serial = delivery.webhook.serial
             notes.append(["hook", serial, to_plain(delivery.webhook)])
             lanes = delivery.queue.lanes
-            pending = [[tuple(event.change), event.coalesced] for event in lanes.placed()]
-            notes.append(["queue", serial, pending + [[tuple(change), 0] for change in lanes.arrived]])
+            pending = [[event.change, event.coalesced] for event in lanes.placed()]
+            notes.append(["queue", serial, pending + [[change, 0] for change in lanes.arrived]])
             for event in lanes.placed():
                 parcel = event.parcel
                 if parcel is not None and parcel.events[0] is event:
@@ -111,7 +111,7 @@ class Manager:
                 notes.append(["spilled", serial, *spill.packed(), spill.since, spill.merged])
                 notes += [["retry", serial, *tried] for tried in spill.tried.values()]
             for letter in delivery.dead.values():
-                notes.append(["letter", serial, tuple(letter.change), *letter[1:]])
+                notes.append(["letter", serial, letter.change, *letter[1:]])
             if delivery.circuit.failures:
                 notes.append(delivery.failing_note(self.outside.clock.now))
             counted = {name: getattr(delivery.counters, name) for name in (*DURABLE, "last_delivery")}
@@ -419,7 +419,7 @@ class Manager:
         if chosen:
             self._take_letters(delivery, [c.position for c in chosen if c.position in delivery.dead])
             self.desk.flush()
-            self.outside.notes([["queue", serial, [[tuple(change), 0] for change in chosen]]])
+            self.outside.notes([["queue", serial, [[change, 0] for change in chosen]]])
             for change in chosen:
                 delivery.put(change)
             self.desk.wake(delivery)

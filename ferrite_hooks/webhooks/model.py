@@ -1,7 +1,7 @@
 """The facts of webhook delivery: what changed, who wants to know, what was sent, what came of it.
 
 Plain values without behaviour. The engine makes a Change for each write that some webhook matches; it is
-self-contained, so that nothing later has to read the store. Its tuple form is what the journal keeps.
+self-contained, so that nothing later has to read the store. Its fields, as an array, are what the journal keeps.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
+
+import msgspec
 
 # What a change wrote, or what stood there before, in the cheapest form the write path can give:
 #   None                      nothing (deleted, did not exist)
@@ -25,8 +27,10 @@ from typing import Any, NamedTuple
 Written = bytes | tuple[Any, ...] | None
 
 
-class Change(NamedTuple):
-    """One change of the data (or one application event) that at least one webhook matched."""
+class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One change of the data (or one application event) that at least one webhook matched.
+
+    There may be millions: the collector of cycles need not look at them, for nothing in them leads back."""
 
     position: int  # unique and increasing over the server's life; the event id derives from it
     at: int  # unix ms

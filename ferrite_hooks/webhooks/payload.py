@@ -22,6 +22,7 @@ from time import gmtime
 from typing import Any, Final
 
 import orjson
+from msgspec.structs import replace
 
 from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.model import Change, Format, Webhook, Written
@@ -270,7 +271,8 @@ def without_bulk(change: Change, max_value_bytes: int) -> Change:
     old_size = len(old) if type(old) is bytes else _size(old)
     if new_size <= max_value_bytes >= old_size:
         return change
-    return change._replace(
+    return replace(
+        change,
         new=("bulk", new_size) if new_size > max_value_bytes else new,
         old=("bulk", old_size) if old_size > max_value_bytes else old,
     )

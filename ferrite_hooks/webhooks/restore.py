@@ -31,7 +31,7 @@ from ferrite_hooks.webhooks.registry import Registry
 from ferrite_hooks.webhooks.spill import Tried
 
 log = logging.getLogger(__name__)
-_HOOKS = Change._fields.index("hooks")
+_HOOKS = Change.__struct_fields__.index("hooks")
 _UNREAD = ""  # no event has this name: the change is in the frame that `expire_at` says
 
 

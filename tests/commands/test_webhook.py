@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from fakes import Client, Harness
+from msgspec import structs
 
 from ferrite_hooks.engine.command import all_commands
 from ferrite_hooks.engine.webhooks import attach, seams
@@ -63,7 +64,8 @@ class Hooks:
         """The end of ticks, until nothing is left to do now."""
         while self.engine.changes or self.notes or self.soon:
             effects, changes = self.engine.drain()
-            self.frames.append(Frame(len(self.frames), effects, [list(c) for c in changes], self.notes.copy()))
+            values = [list(structs.astuple(change)) for change in changes]
+            self.frames.append(Frame(len(self.frames), effects, values, self.notes.copy()))
             self.notes.clear()
             self.manager.accept(changes)
             due, self.soon[:] = self.soon.copy(), []

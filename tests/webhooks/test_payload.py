@@ -17,6 +17,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ferrite_hooks.webhooks.model import Change, Format, Webhook, Written
 from ferrite_hooks.webhooks.payload import (
@@ -352,11 +353,11 @@ def test_standard_is_ferriskeys_payload() -> None:
         ("event", "user.created"), ("timestamp", "2026-01-15T10:30:00.123Z"),
         ("resource_id", "0191-aa"), ("data", {"username": "alice"}),
     ]  # fmt: skip
-    assert body(emitted._replace(new=None), hook)["data"] is None
+    assert body(structs.replace(emitted, new=None), hook)["data"] is None
     deleted = body(change("del", new=None, old=b"Bob"), hook)
     assert deleted["resource_id"] == "user:123" and deleted["data"]["old_value"] == "Bob"
     assert body(change(key=b"\xff"), hook)["resource_id_encoding"] == "base64"
-    large = body(emitted._replace(new=("json", b'"' + b"x" * 70_000 + b'"')), hook)
+    large = body(structs.replace(emitted, new=("json", b'"' + b"x" * 70_000 + b'"')), hook)
     assert (large["data"], large["truncated"], large["size"]) == (None, True, 70_002)
 
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from webhook_world import FAILURE, OK, World
 
+from ferrite_hooks.messagepack import unpack
 from ferrite_hooks.webhooks import refill
 from ferrite_hooks.webhooks.delivery import Delivery
 from ferrite_hooks.webhooks.desk import Settings
@@ -356,7 +356,7 @@ def test_events_before_the_journals_beginning_are_given_up_only_when_told_to(cap
     world.settle()
     world._begin()
     for number, frame in enumerate(world.frames, 1):
-        world.manager.replay(*msgpack.unpackb(frame, strict_map_key=False), number)
+        world.manager.replay(*unpack(frame), number)
     world.manager.start(first_frame=5)
     hook = found(world)
     assert "pending events are lost" in caplog.text

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-import msgpack
 import orjson
 
 from ferrite_hooks.clock import ManualClock
+from ferrite_hooks.messagepack import pack, unpack
 from ferrite_hooks.store.frames import Picked
 from ferrite_hooks.store.journal import JournalError
 from ferrite_hooks.webhooks.courier import Terms, request_of
@@ -139,7 +139,7 @@ class World:
             changes, notes = self._changes.copy(), self._notes.copy()
             self._changes.clear()
             self._notes.clear()
-            self.frames.append(msgpack.packb([changes, notes]))
+            self.frames.append(pack([changes, notes]))
             self.manager.accept(changes, len(self.frames))
         due, self._soon[:] = self._soon.copy(), []
         for callback in due:
@@ -193,8 +193,8 @@ class World:
             if number <= self.lost:
                 raise JournalError(f"frame {number} is gone")
             self.reads += 1
-            changes, _ = msgpack.unpackb(self.frames[number - 1], strict_map_key=False)
-            yield Picked(number, msgpack.packb(changes))
+            changes, _ = unpack(self.frames[number - 1])
+            yield Picked(number, pack(changes))
 
     def crash(self, through_snapshot: bool = False) -> None:
         """kill -9 and restart: what was not in the journal is gone. Or a snapshot is taken before, and the frames go
@@ -202,13 +202,13 @@ class World:
         if through_snapshot:
             self.settle()
             self.lost = (self.manager.lowest_frame or len(self.frames) + 1) - 1
-            self.snapshot = (len(self.frames), msgpack.packb([[], self.manager.state()]))
+            self.snapshot = (len(self.frames), pack([[], self.manager.state()]))
         self._begin()
         covered, state = self.snapshot
         if state:
-            self.manager.replay(*msgpack.unpackb(state, strict_map_key=False))
+            self.manager.replay(*unpack(state))
         for number, frame in enumerate(self.frames[covered:], covered + 1):
-            self.manager.replay(*msgpack.unpackb(frame, strict_map_key=False), number)
+            self.manager.replay(*unpack(frame), number)
         self.manager.start()
 
     # -- what a test asks ----------------------------------------------------------------------------------
