@@ -35,7 +35,7 @@ class Terms(NamedTuple):
 
 def request_of(errand: Errand, terms: Terms) -> tuple[str, Request]:
     """The delivery id and the whole request, the same bytes wherever it is made."""
-    webhook, attempt, now, events = errand
+    webhook, now, events = errand.webhook, errand.now, errand.events
     positions = [change.position for change, _ in events]
     if webhook.batch:
         batch = batch_id(terms.journal_id, webhook.serial, positions)
@@ -50,7 +50,7 @@ def request_of(errand: Errand, terms: Terms) -> tuple[str, Request]:
         )
         name = wide_name(change.event)
     delivery = delivery_id(terms.journal_id, webhook.serial, positions)
-    headers = headers_for(webhook, delivery, name, attempt, body, now)
+    headers = headers_for(webhook, delivery, name, errand.attempt, body, now)
     return delivery, Request(webhook.url, headers, body, webhook.timeout_ms, tls_of(webhook, terms.tls))
 
 
@@ -103,6 +103,6 @@ class Courier:
 
 def _sent(webhook: Webhook, delivery: str, done: Done, outcome: Outcome) -> None:
     """Makes an errand's outcome of its request's."""
-    stage, status, latency_ms, error, body, retry_after, _ = outcome
-    shown = hide_secrets(webhook, body) if body else b""
-    done(Outcome(stage, status, latency_ms, error, shown, retry_after, delivery))
+    o = outcome
+    shown = hide_secrets(webhook, o.body) if o.body else b""
+    done(Outcome(o.stage, o.status, o.latency_ms, o.error, shown, o.retry_after, delivery))

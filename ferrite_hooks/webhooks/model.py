@@ -142,7 +142,7 @@ def tls_of(webhook: Webhook, otherwise: Tls) -> Tls | None:
     return Tls(verify, webhook.ca_file or otherwise.ca_file, *(own if own[0] else otherwise[2:]))
 
 
-class Errand(NamedTuple):
+class Errand(msgspec.Struct, frozen=True, gc=False):
     """One request to be made: what it tells whom. It becomes a Request where it is sent."""
 
     webhook: Webhook
@@ -151,7 +151,7 @@ class Errand(NamedTuple):
     events: list[tuple[Change, int]]  # several for a batch; each with how many earlier changes it stands for
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request, complete: `send` adds nothing but the connection."""
 
     url: str
@@ -174,7 +174,7 @@ class Stage(Enum):
     CUT = "cut"  # by ourselves, before an answer: the server stops, or sends by other rules now
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What came of one request."""
 
     stage: Stage  # STATUS: an HTTP response arrived

@@ -347,9 +347,12 @@ def _second(seconds: int) -> str:
     return f"{t[0]:04d}-{t[1]:02d}-{t[2]:02d}T{t[3]:02d}:{t[4]:02d}:{t[5]:02d}"
 
 
+_MILLISECONDS: Final = [f".{ms:03d}Z" for ms in range(1000)]
+
+
 def timestamp(ms: int) -> str:
     """Unix milliseconds as 2026-01-15T10:30:00.123Z."""
-    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
+    return _second(ms // 1000) + _MILLISECONDS[ms % 1000]
 
 
 def _is_application(change: Change) -> bool:

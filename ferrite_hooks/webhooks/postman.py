@@ -73,10 +73,10 @@ def processes_for(configured: int) -> int:
 
 def is_small(errand: Errand) -> bool:
     """Whether sending an errand is hardly more work than giving it away. A repeated one may have to connect, too."""
-    webhook, attempt, _, events = errand
-    if attempt > 1 or webhook.batch or not webhook.url.startswith("http:") or is_private(webhook.secret):
+    webhook = errand.webhook
+    if errand.attempt > 1 or webhook.batch or not webhook.url.startswith("http:") or is_private(webhook.secret):
         return False
-    [(change, _)] = events
+    [(change, _)] = errand.events
     return _has_few_parts(change.new) and _has_few_parts(change.old) and without_bulk(change, SMALL_BYTES) is change
 
 
@@ -225,8 +225,9 @@ class Postman:
                 self._own.carry(flight.errand, flight.done)
 
     def _failed(self, flight: Flight) -> None:
-        webhook, _, _, events = flight.errand
-        id = delivery_id(self.terms.journal_id, webhook.serial, [change.position for change, _ in events])
+        errand = flight.errand
+        positions = [change.position for change, _ in errand.events]
+        id = delivery_id(self.terms.journal_id, errand.webhook.serial, positions)
         error = f"{flight.deaths} sender process{'es' if flight.deaths > 1 else ''} died with this request"
         self.loop.call_soon(flight.done, Outcome(Stage.SEND, 0, 0.0, error, b"", "", id))
 

@@ -55,8 +55,7 @@ def packed_terms(terms: Terms) -> bytes:
 
 def packed_errand(id: int, errand: Errand) -> bytes:
     """Raises OverflowError, TypeError or ValueError for a change that no message can hold."""
-    webhook, attempt, now, events = errand
-    return pack_message(POST, (id, webhook.serial, attempt, now, events))
+    return pack_message(POST, (id, errand.webhook.serial, errand.attempt, errand.now, errand.events))
 
 
 class Sending(asyncio.Protocol):

@@ -58,7 +58,7 @@ class Hooks:
 
     def post(self, errand: Errand, done: Callable[[Outcome], None]) -> None:
         delivery, request = request_of(errand, self.terms)
-        self.flying.append((request, lambda outcome: done(outcome._replace(delivery=delivery))))
+        self.flying.append((request, lambda outcome: done(structs.replace(outcome, delivery=delivery))))
 
     def turn(self) -> None:
         """The end of ticks, until nothing is left to do now."""
