@@ -62,7 +62,7 @@ class Server:
         self.name, self.port, self.directory = name, port, directory
         self.log = open(Path(directory) / "server.log", "wb")  # noqa: SIM115  (closed in stop)
         self.process = subprocess.Popen(pinned(core, words), stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while port:
             try:
                 socket.create_connection(("127.0.0.1", port), 0.2).close()
@@ -74,19 +74,19 @@ class Server:
                 time.sleep(0.05)
 
     @classmethod
-    def redis(cls, fsync: str = "everysec", *options: str, core: int = SERVER) -> Server:
-        """`fsync`: always, everysec, no, or off for one without an append-only file."""
+    def redis(cls, fsync: str = "everysec", *options: str, core: int = SERVER, under: Sequence[str] = ()) -> Server:
+        """`fsync`: always, everysec, no, or off for one without an append-only file; `under`: a program to run it."""
         directory, port = tempfile.mkdtemp(prefix="bench-redis-"), free_port()
         keeps = ["--appendonly", "no"] if fsync == "off" else ["--appendonly", "yes", "--appendfsync", fsync]
-        words = ["redis-server", "--port", str(port), "--dir", directory, "--save", "", *keeps, *options]
+        words = [*under, "redis-server", "--port", str(port), "--dir", directory, "--save", "", *keeps, *options]
         return cls("redis-server", words, port, directory, core).loaded()
 
     @classmethod
-    def ours(cls, fsync: str = "everysec", *options: str, core: int = SERVER) -> Server:
-        """`fsync` as for `redis`."""
+    def ours(cls, fsync: str = "everysec", *options: str, core: int = SERVER, under: Sequence[str] = ()) -> Server:
+        """`fsync` and `under` as for `redis`."""
         directory, port = tempfile.mkdtemp(prefix="bench-ferrite-"), free_port()
         keeps = ["--set", "journal.enabled=false"] if fsync == "off" else ["--fsync", fsync]
-        words = [sys.executable, "-m", "ferrite_hooks", "--port", str(port), "--metrics-port", "0",
+        words = [*under, sys.executable, "-m", "ferrite_hooks", "--port", str(port), "--metrics-port", "0",
                  "--dir", directory, "--set", "snapshot.save=", *keeps, *options]  # fmt: skip
         return cls("ferrite-hooks", words, port, directory, core).loaded()
 

@@ -66,6 +66,7 @@ def resolve(s: Session, wait: Wait, reply: Reply) -> None:
     if s.blocked is wait:
         if s.blocked_call is not None:
             command = s.blocked_call[0]
+            command.calls += 1
             command.buckets[0] += 1  # it has waited, not worked
             if type(reply) is ReplyError:
                 command.failed += 1

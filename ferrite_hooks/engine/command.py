@@ -96,9 +96,9 @@ class Command:
     """A declared command or subcommand, with its running statistics."""
 
     __slots__ = (
-        "acl", "arguments", "arity", "buckets", "complexity", "denies_oom", "events", "failed",
+        "acl", "arguments", "arity", "buckets", "calls", "complexity", "denies_oom", "events", "failed",
         "flags", "flags_of", "getkeys", "group", "handler", "id", "key_flags", "keys", "max_words", "min_words",
-        "name", "noscript", "parent", "quick", "rejected", "seconds", "secret", "since", "subcommands", "summary",
+        "name", "noscript", "parent", "rejected", "seconds", "secret", "since", "subcommands", "summary",
         "syntax", "tips", "title", "writes",
     )  # fmt: skip
 
@@ -126,17 +126,13 @@ class Command:
 
     def reset_statistics(self) -> None:
         self.buckets = [0] * 64  # calls by the bits that their nanoseconds have, without the quick ones
-        self.quick = self.failed = self.rejected = 0
+        self.calls = self.failed = self.rejected = 0
         self.seconds = 0.0
-
-    @property
-    def calls(self) -> int:
-        return self.quick + sum(self.buckets)
 
     def histogram(self) -> list[int]:
         """Calls by the bits that their nanoseconds have."""
         counts = self.buckets.copy()
-        counts[QUICK_BITS] += self.quick
+        counts[QUICK_BITS] += self.calls - sum(counts)
         return counts
 
     def settle(self) -> None:

@@ -3,7 +3,7 @@
 A series keeps the worst latency of each of the last 160 seconds in which its event took at least
 `latency-monitor-threshold` milliseconds. Events: command, fast-command, expire-cycle, eviction-cycle,
 aof-write, aof-fsync-always, aof-write-pending-fsync. How long each command takes is counted by `call` in powers
-of two (Command.buckets); those below the resolution that Redis has only count (Command.quick).
+of two (Command.buckets), but for those below the resolution that Redis has.
 """
 
 from __future__ import annotations

@@ -96,9 +96,8 @@ def call(s: Session, command: Command, argv: Argv, started: float = 0.0) -> Repl
         engine.lap = _now()
         seconds = engine.lap - started
         if type(reply) is not Wait or s.deny_blocking:  # one that waits is counted when it is answered
-            if seconds < QUICK:
-                command.quick += 1
-            else:
+            command.calls += 1
+            if seconds >= QUICK:
                 nanoseconds = int(seconds * 1e9)
                 command.buckets[BITS[nanoseconds >> 6] if nanoseconds < 65536 else nanoseconds.bit_length()] += 1
             command.seconds += seconds

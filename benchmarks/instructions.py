@@ -1,0 +1,76 @@
+"""Instructions of a request outside of the kernel, ours beside redis-server's, both with their append-only file.
+
+Counted by valgrind's callgrind instead of timed, so that they are the same whatever else the machine does. What they
+leave out is the kernel, and how long an instruction waits for memory.
+
+    python -m benchmarks.instructions [--requests N] [--only COMMAND ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.commands import COMMANDS, words_of
+from benchmarks.load import run
+from benchmarks.servers import Server, end_on_sigterm
+
+PIPELINES = (1, 16)
+KEYS = 10_000  # different ones: filling them takes a while under valgrind
+
+
+def counted(name: str, pipeline: int, requests: int, *, ours: bool) -> float:
+    """Instructions of one request, all that the server does meanwhile included."""
+    with tempfile.TemporaryDirectory(prefix="bench-instructions-") as directory:
+        out = Path(directory, "counted")
+        under = ("valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}")
+        with Server.ours(under=under) if ours else Server.redis(under=under) as server:
+            run(server, words_of("SET"), 16, 4 * KEYS, keys=KEYS)  # what GET reads
+            if name == "LRANGE_100":
+                run(server, ["RPUSH", "hundred", *["xxx"] * 100], 1, 1, clients=1)
+            run(server, words_of(name), pipeline, requests // 4, keys=KEYS)  # warm
+            _instrument(server, "on")
+            run(server, words_of(name), pipeline, requests, keys=KEYS)
+            _instrument(server, "off")
+        return totals(out.read_text()) / requests
+
+
+def totals(profile: str) -> int:
+    """The sum that a file of callgrind's ends with. Raises ValueError without one."""
+    found = re.search(r"^totals: (\d+)$", profile, re.MULTILINE)
+    if found is None:
+        raise ValueError("valgrind has counted nothing")
+    return int(found[1])
+
+
+def _instrument(server: Server, how: str) -> None:
+    words = ["callgrind_control", "-i", how, str(server.process.pid)]
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.instructions", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--requests", type=int, default=20_000, help="counted of each kind (20000)")
+    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS), metavar="COMMAND")
+    args = parser.parse_args()
+    end_on_sigterm()
+    if shutil.which("callgrind_control") is None:
+        print("valgrind is needed (Debian, Ubuntu: apt-get install valgrind)", file=sys.stderr)
+        return 1
+    print(f"{'instructions of a request':26} {'ours':>9} {'redis':>9} {'ratio':>6}")
+    for name in args.only:
+        for pipeline in PIPELINES:
+            ours, theirs = (counted(name, pipeline, args.requests, ours=side) for side in (True, False))
+            print(f"{f'{name}, pipeline {pipeline}':26} {ours:9,.0f} {theirs:9,.0f} {ours / theirs:6.2f}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
