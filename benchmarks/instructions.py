@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.commands import COMMANDS, words_of
+from benchmarks.commands import COMMANDS, prepare, words_of
 from benchmarks.load import run
 from benchmarks.servers import Server, end_on_sigterm
 
@@ -30,9 +30,9 @@ def counted(name: str, pipeline: int, requests: int, *, ours: bool) -> float:
         out = Path(directory, "counted")
         under = ("valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}")
         with Server.ours(under=under) if ours else Server.redis(under=under) as server:
-            run(server, words_of("SET"), 16, 4 * KEYS, keys=KEYS)  # what GET reads
             if name == "LRANGE_100":
-                run(server, ["RPUSH", "hundred", *["xxx"] * 100], 1, 1, clients=1)
+                prepare(server, name, 3)
+            run(server, words_of("SET"), 16, 4 * KEYS, keys=KEYS)  # what GET reads
             run(server, words_of(name), pipeline, requests // 4, keys=KEYS)  # warm
             _instrument(server, "on")
             run(server, words_of(name), pipeline, requests, keys=KEYS)

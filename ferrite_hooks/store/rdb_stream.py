@@ -76,8 +76,8 @@ def _read_node(master: int, items: list[bytes]) -> Node:
 
 def _read_entry(node: Node, items: list[bytes]) -> None:
     flags = _small(items.pop())
-    ms = (node.master >> 64) + _small(items.pop()) & U64
-    seq = (node.master & U64) + _small(items.pop()) & U64
+    ms = node.ms + _small(items.pop()) & U64
+    seq = node.seq + _small(items.pop()) & U64
     id = ms << 64 | seq
     if flags & _SAME_FIELDS:
         names, fixed = node.names, 3

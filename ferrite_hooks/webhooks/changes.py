@@ -7,6 +7,7 @@ from sys import intern
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ferrite_hooks.messagepack import unpacker
 from ferrite_hooks.webhooks.model import Change
@@ -24,10 +25,12 @@ def revive(values: Sequence[Any]) -> Change:
 
 def share(change: Change) -> Change:
     """The same change. Texts that many have are kept once."""
-    c = change
     if len(_hooks) > _MOST_HOOKS:
         _hooks.clear()
-    return Change(
-        c.position, c.at, c.db, intern(c.event), c.key, c.new, c.old, c.expire_at, intern(c.command), c.client,
-        intern(c.ip), c.transaction, _hooks.setdefault(c.hooks, c.hooks), c.resource,
-    )  # fmt: skip
+    return replace(
+        change,
+        event=intern(change.event),
+        command=intern(change.command),
+        ip=intern(change.ip),
+        hooks=_hooks.setdefault(change.hooks, change.hooks),
+    )

@@ -11,6 +11,8 @@ import logging
 from functools import partial
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from ferrite_hooks.webhooks.events import wide_name
 from ferrite_hooks.webhooks.guard import Rules
 from ferrite_hooks.webhooks.model import Done, Errand, Outcome, Request, Stage, Tls, Webhook, tls_of
@@ -103,6 +105,5 @@ class Courier:
 
 def _sent(webhook: Webhook, delivery: str, done: Done, outcome: Outcome) -> None:
     """Makes an errand's outcome of its request's."""
-    o = outcome
-    shown = hide_secrets(webhook, o.body) if o.body else b""
-    done(Outcome(o.stage, o.status, o.latency_ms, o.error, shown, o.retry_after, delivery))
+    shown = hide_secrets(webhook, outcome.body) if outcome.body else b""
+    done(replace(outcome, body=shown, delivery=delivery))
