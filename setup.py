@@ -22,7 +22,7 @@ HOT = {
         "syntax timers transactions"
     ),
     "commands": "common expire hashes keys lists scripting sets stream_args streams strings zset_ranges zsets",
-    "server": "connection tick",
+    "server": "connection gathering tick",
     "store": "files frames journal",
 }
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.server.connection import Connection
+from ferrite_hooks.server.gathering import Gathering
 from ferrite_hooks.store.journal import JournalError
 from ferrite_hooks.webhooks.model import Change
 
@@ -27,6 +28,7 @@ _now: Final = perf_counter  # without a look-up in the compiled build
 CLOCK_SECONDS: Final = 250e-6  # how old the engine's idea of the time may be
 LAG_MS = 2000  # how far behind the disk may be under `everysec` before writers have to wait for it
 NO_LIMIT: Final = 1 << 62
+MOST_KEPT = 10_000  # effects, changes and notes that are kept for one frame while an fsync is under way
 RETRY_SECONDS: Final = 0.2  # between attempts to append what the disk has refused
 
 
@@ -35,6 +37,7 @@ class JournalLike(Protocol):
 
     fsync: Any
     last_frame: int
+    pace: float
 
     @property
     def fsync_lag_ms(self) -> int: ...
@@ -79,6 +82,8 @@ class Tick:
         self._unsynced = 0  # frames that wait for fsync …
         self._unsynced_frame = 0  # … and the number of the last one in the journal
         self._behind = False  # the disk is more than LAG_MS behind
+        self._put_off = False  # the end of the tick, until the fsync under way has ended
+        self._gathering = Gathering()
         engine.on_pending = self.schedule
 
     def began(self) -> int:
@@ -120,11 +125,24 @@ class Tick:
     def schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self.loop.call_soon(self.end)
+            self.loop.call_soon(self._turned)
+
+    def _turned(self) -> None:
+        """The loop has been once around: ends the tick, unless its frame has to wait for the disk and may become larger
+        meanwhile."""
+        self._scheduled = False
+        if self.always:
+            engine = self.engine
+            if self._unsynced and len(engine.effects) + len(engine.changes) + len(self._notes) < MOST_KEPT:
+                self._put_off = True
+                return
+            if self._gathering.incomplete(len(self._talking), _now()):
+                self.schedule()
+                return
+        self.end()
 
     def end(self) -> None:
         """Journals what happened since the last call, then lets the replies go."""
-        self._scheduled = False
         effects, changes = self.engine.drain()
         notes, self._notes = self._notes, []
         self._produced = 0
@@ -239,10 +257,15 @@ class Tick:
     def _durable(self, frame: Frame, waiting_since: int, error: str) -> None:
         self._unsynced -= 1
         self._owe(frame, -1)
+        if self._put_off:
+            self._put_off = False
+            self.schedule()
         event = "aof-fsync-always" if self.always else "aof-write-pending-fsync"
         self.engine.latency.add(event, perf_counter_ns() - waiting_since)
         if not error:
             self._release(frame)
+            if self.always and self.journal is not None:
+                self._gathering.answered(len(frame.replies), self.journal.pace, _now())
             return
         # Whether these writes will survive is unknown, so they are neither confirmed nor denied.
         log.critical("%s; clients that wait for it are disconnected, writes are refused until a restart", error)

@@ -3,7 +3,7 @@
 One append holds what one loop tick did (write commands in their effect form, the changes that webhooks
 matched, acknowledgements) in one frame: after a crash all of it is there or nothing is. The loop pays for one
 write(); fsync happens in a worker thread, one at a time, and covers all that was written before it began
-(group commit). Where it takes less time than asking a thread does, the loop waits for it.
+(group commit). Where those who have written wait for it and it takes less than a millisecond, the loop waits, too.
 
 A failed write is undone and tried again at the next append, so a full disk heals by itself. A failed fsync
 does not: the kernel may have dropped the pages and call the next fsync a success. From then on the
@@ -33,10 +33,7 @@ log = logging.getLogger(__name__)
 
 Fsync = Literal["always", "everysec", "no"]
 _ONE_WRITE = 1 << 17  # bytes: copying more costs more than a second write
-PROMPT_SECONDS = 250e-6  # under `always`: an fsync that lately took less is waited for in the loop
-# Seconds, and part of the time of an fsync, that one waits for clients whose writes the last one has made durable to
-# come back. Else those of a slow disk form two groups, each of which waits for the other's fsync, too.
-LONGEST_LINGER, LINGER = 0.001, 0.25
+PROMPT_SECONDS = 1e-3  # under `always`: an fsync that lately took less is waited for in the loop
 _NOT_READY = "the journal takes appends only between its first whole replay and its close"
 
 
@@ -81,7 +78,7 @@ class Journal:
         self._said_durable = 0  # the last frame that a frame has said to be durable
         self._sync_frame = 0  # the last frame that the fsync under way, or the last one, covers
         self._sync_began = 0.0
-        self._pace = 0.001  # seconds that an fsync takes under `always`, the latest counting most
+        self.pace = 4 * PROMPT_SECONDS  # that an fsync takes under `always`, the latest counting most
         self._dirty_since = 0.0  # monotonic seconds of the oldest write that is not durable, 0 = none
         self._waiters: deque[tuple[int, Callable[[str], object]]] = deque()
 
@@ -304,27 +301,25 @@ class Journal:
         self._timer = None
         self._start_sync()
 
-    def _start_sync(self, linger: float = 0.0) -> None:
+    def _start_sync(self) -> None:
         """Begins an fsync of all that is written so far, unless one is under way: its end begins the next."""
         if self._inflight is not None or self._broken:
             return
-        if self._loop is None or (self.fsync == "always" and self._pace < PROMPT_SECONDS):
+        if self._loop is None or (self.fsync == "always" and self.pace < PROMPT_SECONDS):
             self._sync_here()
             return
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="journal-fsync")
-        self._inflight = self._worker.submit(self._sync, self._fd, linger)
+        self._inflight = self._worker.submit(self._sync, self._fd)
         self._inflight.add_done_callback(self._call_loop)
 
-    def _sync(self, fd: int, linger: float) -> None:
+    def _sync(self, fd: int) -> None:
         """In any thread. Raises OSError."""
-        if linger:
-            time.sleep(linger)
         self._sync_frame = self.last_frame
         self._sync_began = began = time.monotonic()
         self._files.sync(fd)
         if self.fsync == "always":
-            self._pace += (time.monotonic() - began - self._pace) / 16
+            self.pace += (time.monotonic() - began - self.pace) / 16
 
     def _call_loop(self, future: Future[None]) -> None:
         """In the worker's thread."""
@@ -345,7 +340,7 @@ class Journal:
 
     def _sync_here(self) -> None:
         try:
-            self._sync(self._fd, 0.0)
+            self._sync(self._fd)
         except OSError as e:
             self._sync_done(e)
         else:
@@ -372,7 +367,7 @@ class Journal:
             self._end_segment()
         if self.durable_frame < self.last_frame:
             if self._waiters or self.fsync == "always":
-                self._start_sync(min(self._pace * LINGER, LONGEST_LINGER))
+                self._start_sync()
             elif self.fsync == "everysec" and self._timer is None and self._loop is not None:
                 self._timer = self._loop.call_later(1.0, self._on_timer)
 

@@ -154,7 +154,7 @@ async def test_replies_of_many_clients_wait_for_one_fsync(tmp_path: Path) -> Non
     disk = Disk()
     async with running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, clients(app, 30) as all_clients:
         assert app.journal is not None
-        before = app.journal.syncs
+        before, frames = app.journal.syncs, app.journal.last_frame
         disk.go.clear()
         writes = [asyncio.create_task(client.set(f"k{n}", n)) for n, client in enumerate(all_clients)]
         await until(lambda: len(app.engine.databases[0].data) == 30)
@@ -162,6 +162,7 @@ async def test_replies_of_many_clients_wait_for_one_fsync(tmp_path: Path) -> Non
         disk.go.set()
         assert await asyncio.gather(*writes) == [True] * 30
         assert app.journal.syncs - before <= 3  # the one under way, and those that came meanwhile
+        assert app.journal.last_frame - frames <= 3
 
 
 async def test_those_who_only_read_in_the_tick_of_the_failure_get_their_reply(tmp_path: Path) -> None:
@@ -322,7 +323,8 @@ async def test_replies_keep_their_order_when_the_disk_is_behind(
         await peer.hears(b"+OK\r\n:42\r\n$4\r\nlast\r\n")
 
 
-async def test_replies_keep_their_order_when_the_disk_fills_up(tmp_path: Path) -> None:
+async def test_replies_keep_their_order_when_the_disk_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick, "MOST_KEPT", 0)
     disk = Disk()
     async with (
         running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as one, _Peer(app) as other
@@ -336,6 +338,26 @@ async def test_replies_keep_their_order_when_the_disk_fills_up(tmp_path: Path) -
         disk.go.set()
         await one.hears(b"+OK\r\n$1\r\n1\r\n")
         disk.full = False
+        await other.hears(b"+OK\r\n")
+
+
+async def test_a_disk_that_fills_up_is_noticed_when_the_fsync_under_way_has_ended(tmp_path: Path) -> None:
+    disk = Disk()
+    async with (
+        running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as one, _Peer(app) as other
+    ):  # fmt: skip
+        disk.go.clear()
+        await one.send("SET a 1")
+        disk.full = True
+        await other.send("SET b 2")
+        await one.send("GET a")
+        await one.send("SET a 3")
+        assert not app.engine.write_error
+        disk.go.set()
+        await one.hears(b"+OK\r\n")
+        await until(lambda: app.engine.write_error)
+        disk.full = False
+        await one.hears(b"$1\r\n1\r\n+OK\r\n")
         await other.hears(b"+OK\r\n")
 
 

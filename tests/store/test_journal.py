@@ -19,10 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from journal_world import SEGMENT_1, SMALL, Disk, opened, opened_and_closed, three, written
 
-from ferrite_hooks.store import journal as journal_file
 from ferrite_hooks.store.files import DISK
 from ferrite_hooks.store.frames import SEGMENT_HEADER
-from ferrite_hooks.store.journal import LONGEST_LINGER, PROMPT_SECONDS, DirectoryLocked, Journal, JournalError
+from ferrite_hooks.store.journal import PROMPT_SECONDS, DirectoryLocked, Journal, JournalError
 
 # --- what goes in comes out ---
 
@@ -371,34 +370,6 @@ async def test_a_prompt_disk_is_waited_for_and_a_slow_one_is_not(tmp_path: Path)
         while await synced_by() == loop_thread:
             pass
     seconds = 0.0
-    journal.close()
-
-
-async def test_a_slow_disk_waits_for_those_who_come_back(
-    tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lingers: list[float] = []
-    came_back = threading.Semaphore(0)
-
-    def sleep(seconds: float) -> None:
-        lingers.append(seconds)
-        assert came_back.acquire(timeout=30)
-
-    monkeypatch.setattr(journal_file.time, "sleep", sleep)
-    journal, _ = opened(tmp_path, fsync="always", files=gate.files)
-    done = asyncio.Event()
-    first = asyncio.Event()
-    journal.when_durable(journal.append(*three(1)), lambda error: first.set())
-    await gate.wait_entered()
-    journal.when_durable(journal.append(*three(2)), lambda error: None)
-    gate.let.release()
-    await asyncio.wait_for(first.wait(), 30)
-    journal.when_durable(journal.append(*three(3)), lambda error: done.set())
-    came_back.release()
-    gate.let.release()
-    await asyncio.wait_for(done.wait(), 30)
-    assert (journal.syncs, journal.durable_frame) == (2, 3)
-    assert len(lingers) == 1 and 0 < lingers[0] <= LONGEST_LINGER
     journal.close()
 
 
