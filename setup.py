@@ -1,7 +1,8 @@
 """The optional build: the modules of the hot path compiled to C by mypyc, from the same files.
 
 Only with FERRITE_HOOKS_COMPILE=1 (see tools/compile); without it the package is pure Python. Compiled are the
-modules that a command or an event passes through. What runs rarely stays Python: it would only make the build longer.
+modules that a command, an event or a key at the start passes through. What runs rarely stays Python: it would only make
+the build longer.
 """
 
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 from setuptools import setup
 
 HOT = {
-    "": "clock counters errors messagepack",
+    "": "clock counters errors messagepack recovery",
     "resp": "encoder parser reply",
     "values": "encoding field_times index stream zset",
     "webhooks": (
@@ -23,7 +24,7 @@ HOT = {
     ),
     "commands": "common expire hashes keys lists scripting sets stream_args streams strings zset_ranges zsets",
     "server": "connection gathering tick",
-    "store": "files frames journal",
+    "store": "cursor files frames journal packed rdb_read",
 }
 
 

@@ -160,16 +160,17 @@ class Recovery:
     def _load(self, snapshot: SnapshotFile) -> Iterator[None]:
         engine = self.engine
         databases, settings = engine.databases, engine.settings
-        for entry in snapshot.entries():
-            if entry.db >= len(databases):
+        for index, key, value, expire_at in snapshot.entries():
+            if index >= len(databases):
                 raise RecoveryError(
-                    f"{snapshot.path} has keys in database {entry.db}, but server.databases is {len(databases)}:"
+                    f"{snapshot.path} has keys in database {index}, but server.databases is {len(databases)}:"
                     " start with more"
                 )
-            if type(entry.value) is not bytes:
-                settle(entry.value, settings)
-            databases[entry.db].expires.pop(entry.key, None)  # of a key that is there, when data are merged
-            databases[entry.db].place(entry.key, entry.value, entry.expire_at)
+            if type(value) is not bytes:
+                settle(value, settings)
+            db = databases[index]
+            db.expires.pop(key, None)  # of a key that is there, when data are merged
+            db.place(key, value, expire_at)
             self.keys_loaded += 1
             if self.keys_loaded % _KEYS_PER_STEP == 0:
                 yield

@@ -16,8 +16,9 @@ from ferrite_hooks.engine.scripts import scripts, shown
 from ferrite_hooks.engine.shebang import Flags, of_library
 from ferrite_hooks.errors import ReplyError, whole
 from ferrite_hooks.store.crc64 import crc64
+from ferrite_hooks.store.cursor import Cursor
 from ferrite_hooks.store.packed import RdbError
-from ferrite_hooks.store.rdb_read import MAX_VERSION, Cursor
+from ferrite_hooks.store.rdb_read import MAX_VERSION
 from ferrite_hooks.store.rdb_text import string
 from ferrite_hooks.store.rdb_write import VERSION
 

@@ -8,16 +8,17 @@ refused by name rather than dropped.
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
 from collections.abc import Callable, Iterator
-from math import inf, isnan
+from math import isnan
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ferrite_hooks.store import packed
 from ferrite_hooks.store.crc64 import crc64
+from ferrite_hooks.store.cursor import Cursor, number
 from ferrite_hooks.store.packed import RdbError
 from ferrite_hooks.store.rdb_stream import read_stream
 from ferrite_hooks.store.rdb_text import FIELD_TIMES
@@ -27,8 +28,11 @@ from ferrite_hooks.values.zset import ZSet
 
 MAX_VERSION = 12
 _FOOTER = 10  # of a DUMP payload: version u16, checksum u64
+_HEADER = 9  # of a file: "REDIS" and the version
 _CHECK_CHUNK = 1 << 20
 C = TypeVar("C", Hash, List, Set, ZSet)
+# One key of a file: its database, the key, its value (bytes, Hash, List, Set, ZSet or Stream), unix ms or 0 = never.
+Entry = tuple[int, bytes, Any, int]
 
 
 class PayloadError(RdbError):
@@ -37,103 +41,6 @@ class PayloadError(RdbError):
 
 class EmptyError(RdbError):
     """A collection without elements, which old versions could save by mistake."""
-
-
-class Entry(NamedTuple):
-    """One key of a file."""
-
-    db: int
-    key: bytes
-    value: Any  # bytes, Hash, List, Set, ZSet or Stream
-    expire_at: int  # unix ms, 0 = never
-
-
-class Cursor:
-    """A position in bytes; each read raises RdbError where they end."""
-
-    __slots__ = ("data", "end", "position")
-
-    def __init__(self, data: bytes | mmap.mmap, position: int, end: int) -> None:
-        self.data = data
-        self.position = position
-        self.end = end
-
-    def take(self, length: int) -> bytes:
-        start = self.position
-        stop = start + length
-        if stop > self.end:
-            raise RdbError("the data is cut short")
-        self.position = stop
-        return self.data[start:stop]
-
-    def byte(self) -> int:
-        if self.position >= self.end:
-            raise RdbError("the data is cut short")
-        value = self.data[self.position]
-        self.position += 1
-        return value
-
-    def time(self) -> int:
-        """Unix milliseconds, or -1."""
-        return int.from_bytes(self.take(8), "little", signed=True)
-
-    def length(self) -> int:
-        first = self.byte()
-        if first < 0xC0:
-            return self._length(first)
-        raise RdbError("an encoded string stands where a length should")
-
-    def _length(self, first: int) -> int:
-        if first < 0x40:
-            return first
-        if first < 0x80:
-            return (first & 0x3F) << 8 | self.byte()
-        if first == 0x80:
-            return int.from_bytes(self.take(4), "big")
-        if first == 0x81:
-            return int.from_bytes(self.take(8), "big")
-        raise RdbError("a length has an unknown encoding")
-
-    def string(self) -> bytes:
-        start = self.position + 1
-        if start > self.end:
-            raise RdbError("the data is cut short")
-        first = self.data[start - 1]
-        if first < 0x40:  # short ones are most of what there is
-            stop = start + first
-            if stop > self.end:
-                raise RdbError("the data is cut short")
-            self.position = stop
-            return self.data[start:stop]
-        self.position = start
-        if first < 0xC0:
-            return self.take(self._length(first))
-        if first <= 0xC2:
-            return b"%d" % int.from_bytes(self.take(1 << (first & 3)), "little", signed=True)
-        if first == 0xC3:
-            compressed, size = self.length(), self.length()
-            return packed.lzf(self.take(compressed), size)
-        raise RdbError("a string has an unknown encoding")
-
-    def double(self) -> float:
-        value: float = struct.unpack("<d", self.take(8))[0]
-        return value
-
-    def short_double(self) -> float:
-        """A float as text behind its length, as sorted sets had it before version 8."""
-        length = self.byte()
-        if length >= 253:
-            return (float("nan"), inf, -inf)[length - 253]
-        return _float(self.take(length))
-
-
-def _float(text: bytes) -> float:
-    try:
-        if b"_" not in text:
-            return float(text)
-    except ValueError:
-        pass
-    raise RdbError("a score is no number")
 
 
 # --- the types ---
@@ -180,7 +87,7 @@ def _strings(cursor: Cursor, width: int = 1) -> list[bytes]:
 def _counted(cursor: Cursor, width: int) -> range:
     """As many steps as the length that follows says, if so many elements can be there at all."""
     count = cursor.length()
-    if count * width > cursor.end - cursor.position:
+    if count * width > cursor.left():
         raise RdbError("a collection claims more elements than there is data")
     return range(count)
 
@@ -194,7 +101,7 @@ def _read_zset(cursor: Cursor, score: Callable[[Cursor], float]) -> ZSet:
 
 
 def _packed_zset(items: list[bytes]) -> ZSet:
-    return _zset(items[::2], [_float(item) for item in items[1::2]])
+    return _zset(items[::2], [number(item) for item in items[1::2]])
 
 
 def _read_timed_hash(cursor: Cursor) -> Hash:
@@ -270,8 +177,9 @@ def _refused(what: str) -> Callable[[Cursor], Any]:
 _MODULE = _refused("a value belongs to a module; modules are not supported")
 _UNRELEASED = _refused("a hash has fields that expire in the form of a release candidate of Redis 7.4")
 
+_STRING = 0
 READERS: dict[int, Callable[[Cursor], Any]] = {
-    0: Cursor.string,
+    _STRING: Cursor.string,
     1: lambda c: _list(_strings(c)),
     2: lambda c: _set(_strings(c)),
     3: lambda c: _read_zset(c, Cursor.short_double),
@@ -341,54 +249,60 @@ class RdbFile:
         self.aux: dict[bytes, bytes] = {}
         self.functions: list[bytes] = []
         self.skipped = 0
-        with open(path, "rb") as file:
-            try:
-                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except ValueError:
-                raise RdbError(f"{path} is empty") from None
+        self._file = open(path, "rb")  # noqa: SIM115  # until close()
         try:
-            self.version = self._check(verify)
-            self._cursor = Cursor(self._data, 9, len(self._data) - (8 if self.version >= 5 and verify else 0))
-            while self._data[self._cursor.position] == _AUX:
-                self._cursor.byte()
+            size = os.fstat(self._file.fileno()).st_size
+            if not size:
+                raise RdbError("it is empty")
+            self.version = self._check(size, verify)
+            self._file.seek(_HEADER)
+            end = size - (8 if self.version >= 5 and verify else 0)
+            self._cursor = cursor = Cursor(b"", _HEADER, end, self._file)
+            while cursor.peek() == _AUX:
+                cursor.byte()
                 self._read_aux()
-        except (RdbError, IndexError) as e:
-            self._data.close()
+        except RdbError as e:
+            self._file.close()
             raise RdbError(f"{path}: {e}") from e
+        except BaseException:
+            self._file.close()
+            raise
 
-    def _check(self, verify: bool) -> int:
+    def _check(self, size: int, verify: bool) -> int:
         """Looks at the header and the checksum. Returns the version."""
-        head = self._data[:9]
+        head = self._file.read(_HEADER)
         if head[:5] != b"REDIS" or not head[5:].isdigit():
             raise RdbError("it is no RDB file")
         version = int(head[5:])
         if not 1 <= version <= MAX_VERSION:
             raise RdbError(f"its version is {version}, this server reads up to {MAX_VERSION}")
         if version >= 5 and verify:
-            end = len(self._data) - 8
-            check = int.from_bytes(self._data[end:], "little")
+            end = size - 8
+            check = int.from_bytes(os.pread(self._file.fileno(), 8, max(end, 0)), "little")
             crc = 0
             if check:  # 0: saved with rdbchecksum no
-                for start in range(0, end, _CHECK_CHUNK):
-                    crc = crc64(self._data[start : min(start + _CHECK_CHUNK, end)], crc)
-            if end < 10 or check != crc:
+                crc = crc64(head)
+                for start in range(_HEADER, end, _CHECK_CHUNK):
+                    crc = crc64(self._file.read(min(_CHECK_CHUNK, end - start)), crc)
+            if end <= _HEADER or check != crc:
                 raise RdbError("its checksum is wrong: it is cut short or damaged")
         return version
 
     def entries(self) -> Iterator[Entry]:
-        """The keys in the file's order, those past their time included. Raises RdbError."""
+        """The keys in the file's order, those past their time included. Raises RdbError, OSError."""
         cursor = self._cursor
         db = expire_at = 0
         key = times = b""
         try:
             while (opcode := cursor.byte()) != _EOF:
-                if opcode in READERS:
+                reader = READERS.get(opcode)
+                if reader is not None:
                     key = cursor.string()
                     try:
-                        value = _read_value(opcode, cursor)
+                        value = cursor.string() if opcode == _STRING else reader(cursor)
                         if times:
                             value = _timed(_a_hash(value), _field_times(times))
-                        yield Entry(db, key, value, expire_at)
+                        yield db, key, value, expire_at
                     except EmptyError:
                         self.skipped += 1
                     expire_at = 0
@@ -422,7 +336,7 @@ class RdbFile:
         self.aux[name] = self._cursor.string()
 
     def close(self) -> None:
-        self._data.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self

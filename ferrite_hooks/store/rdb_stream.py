@@ -14,7 +14,7 @@ from ferrite_hooks.store.rdb_text import length, string
 from ferrite_hooks.values.stream import U64, UNKNOWN, Consumer, Group, Node, Stream, signed
 
 if TYPE_CHECKING:
-    from ferrite_hooks.store.rdb_read import Cursor
+    from ferrite_hooks.store.cursor import Cursor
 
 _DELETED = 1
 _SAME_FIELDS = 2

@@ -219,7 +219,7 @@ def test_a_snapshot_keeps_times(harness: Harness, h: Client, tmp_path: Path) -> 
     db = harness.engine.databases[0]
     write_rdb(tmp_path / "x", [(0, db.data, db.expires)], {})
     with RdbFile(tmp_path / "x") as rdb:
-        again = {entry.key: entry.value for entry in rdb.entries()}
+        again = {key: value for _, key, value, _ in rdb.entries()}
     assert again == db.data and again[b"plain"].times is None
     assert again[b"h"].times.when == times(harness)
     other = Harness()

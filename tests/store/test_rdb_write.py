@@ -45,14 +45,14 @@ def test_what_we_save_is_what_redis_loads(server: Any) -> None:
     assert server.get("k") == b"v"
     with RdbFile(path) as rdb:
         assert rdb.aux[b"ferrite-frame"] == b"17"
-        again = {(entry.db, entry.key): entry for entry in rdb.entries()}
+        again = {(db, key): (value, expire_at) for db, key, value, expire_at in rdb.entries()}
     assert len(again) == len(keys) + 1
-    assert again[0, b"string:1"].expire_at == 33_000_000_000_000
+    assert again[0, b"string:1"][1] == 33_000_000_000_000
     for key, value in values.items():
         if isinstance(value, Stream):
-            assert dump_value(again[0, key].value) == dump_value(value)
+            assert dump_value(again[0, key][0]) == dump_value(value)
         else:
-            assert again[0, key].value == value or again[0, key].value.scores == value.scores
+            assert again[0, key][0] == value or again[0, key][0].scores == value.scores
 
 
 @settings(deadline=None)
@@ -81,7 +81,7 @@ def test_a_failed_save_leaves_what_was_there(tmp_path: Path, step: str) -> None:
         write_rdb(path, [(0, {b"k": b"new"}, {})], {}, replace(DISK, **{step: fail}))
     assert [p.name for p in tmp_path.iterdir()] == ["dump.rdb"]
     with RdbFile(path) as rdb:
-        assert next(rdb.entries()).value == b"old"
+        assert next(rdb.entries()) == (0, b"k", b"old", 0)
 
 
 def test_a_large_file_is_written_in_parts(tmp_path: Path) -> None:
@@ -95,4 +95,4 @@ def test_a_large_file_is_written_in_parts(tmp_path: Path) -> None:
     size = write_rdb(tmp_path / "x", [(0, values, {})], {}, replace(DISK, write=write))
     assert len(sizes) > 3 and sum(sizes) == size
     with RdbFile(tmp_path / "x") as rdb:
-        assert {entry.key: entry.value for entry in rdb.entries()} == values
+        assert {key: value for _, key, value, _ in rdb.entries()} == values

@@ -65,7 +65,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     assert path.stat().st_size == size and path.stat().st_mode & 0o777 == 0o600
     with SnapshotFile(path) as snapshot:
         assert snapshot.mark == MARK
-        entries = [(entry.db, entry.key, entry.expire_at) for entry in snapshot.entries()]
+        entries = [(db, key, expire_at) for db, key, _, expire_at in snapshot.entries()]
         changes, notes = snapshot.state()
         assert snapshot.functions == [b"#!lua name=l\n"]
     assert entries == [(0, b"k", 4102444800000), (0, b"h", 0), (3, b"l", 0)]
@@ -86,7 +86,7 @@ def test_redis_opens_ours(tmp_path: Path, server: Any) -> None:
     (tmp_path / "ours").mkdir()
     with SnapshotFile(theirs) as read:
         assert read.mark is None and read.writer.startswith("Redis 7.")
-        data = {entry.key: entry.value for entry in read.entries()}
+        data = {key: value for _, key, value, _ in read.entries()}
     expires = {b"string:1": 4102444800000}
     write(tmp_path / "ours" / "dump.rdb", MARK, [(0, data, expires)], STATE)
     with redis_server(tmp_path / "ours") as other:
@@ -100,8 +100,8 @@ def test_we_open_what_redis_made_of_it(tmp_path: Path, server: Any) -> None:
     fill(server)
     server.save()
     with SnapshotFile(Path(server.config_get("dir")["dir"]) / "dump.rdb") as read:
-        for entry in read.entries():
-            check(server, entry.key, entry.value)
+        for _, key, value, _ in read.entries():
+            check(server, key, value)
 
 
 @pytest.mark.parametrize("where", [0.2, 0.5, 0.9])
