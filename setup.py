@@ -24,7 +24,7 @@ HOT = {
     ),
     "commands": "common expire hashes keys lists scripting sets stream_args streams strings zset_ranges zsets",
     "server": "connection gathering tick",
-    "store": "cursor files frames journal packed rdb_read",
+    "store": "cursor files frames journal output packed rdb_read rdb_write",
 }
 
 

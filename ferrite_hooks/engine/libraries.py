@@ -17,9 +17,9 @@ from ferrite_hooks.engine.shebang import Flags, of_library
 from ferrite_hooks.errors import ReplyError, whole
 from ferrite_hooks.store.crc64 import crc64
 from ferrite_hooks.store.cursor import Cursor
+from ferrite_hooks.store.output import Output
 from ferrite_hooks.store.packed import RdbError
 from ferrite_hooks.store.rdb_read import MAX_VERSION
-from ferrite_hooks.store.rdb_text import string
 from ferrite_hooks.store.rdb_write import VERSION
 
 if TYPE_CHECKING:
@@ -94,8 +94,11 @@ class Libraries:
 
     def dump(self) -> bytes:
         """A payload for RESTORE, here or in Redis 7."""
-        parts = [part for source in self.sources() for part in (bytes([_FUNCTION]), *string(source))]
-        payload = b"".join([*parts, struct.pack("<H", VERSION)])
+        out = Output()
+        for source in self.sources():
+            out.add(bytes([_FUNCTION]))
+            out.string(source)
+        payload = out.taken() + struct.pack("<H", VERSION)
         return payload + crc64(payload).to_bytes(8, "little")
 
     def sources(self) -> list[bytes]:

@@ -102,7 +102,7 @@ def encode_listpack(items: Iterable[bytes | int]) -> bytes:
 
 def integer_of(item: bytes) -> int | None:
     """The 64-bit integer whose canonical text `item` is."""
-    if 0 < len(item) <= 20 and (item.isdigit() or (item[0] == 0x2D and item[1:].isdigit())):
+    if 0 < len(item) <= 20 and item[0] <= 0x39 and (item.isdigit() or (item[0] == 0x2D and item[1:].isdigit())):
         value = int(item)
         if -(1 << 63) <= value < 1 << 63 and b"%d" % value == item:
             return value

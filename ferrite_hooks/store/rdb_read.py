@@ -21,12 +21,12 @@ from ferrite_hooks.store.crc64 import crc64
 from ferrite_hooks.store.cursor import Cursor, number
 from ferrite_hooks.store.packed import RdbError
 from ferrite_hooks.store.rdb_stream import read_stream
-from ferrite_hooks.store.rdb_text import FIELD_TIMES
 from ferrite_hooks.values.collections import Hash, List, Set
 from ferrite_hooks.values.field_times import FieldTimes
 from ferrite_hooks.values.zset import ZSet
 
 MAX_VERSION = 12
+FIELD_TIMES = b"ferrite-field-times"  # AUX of our snapshots: which fields of the hash that follows expire, and when
 _FOOTER = 10  # of a DUMP payload: version u16, checksum u64
 _HEADER = 9  # of a file: "REDIS" and the version
 _CHECK_CHUNK = 1 << 20

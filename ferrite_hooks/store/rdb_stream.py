@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.store.packed import RdbError, encode_listpack, listpack
-from ferrite_hooks.store.rdb_text import length, string
 from ferrite_hooks.values.stream import U64, UNKNOWN, Consumer, Group, Node, Stream, signed
 
 if TYPE_CHECKING:
     from ferrite_hooks.store.cursor import Cursor
+    from ferrite_hooks.store.output import Output
 
 _DELETED = 1
 _SAME_FIELDS = 2
@@ -153,32 +153,39 @@ def _read_consumer(cursor: Cursor, group: Group, form: int) -> Consumer:
 # --- writing ---
 
 
-def write_stream(out: list[bytes], stream: Stream) -> None:
-    """Appends the parts of form 2 to `out`. What form 2 has no place for: a consumer's active_time."""
-    out.append(length(len(stream.nodes)))
+def write_stream(out: Output, stream: Stream) -> None:
+    """In form 2. What form 2 has no place for: a consumer's active_time."""
+    out.length(len(stream.nodes))
     for node in stream.nodes:
-        out += (b"\x10", node.master.to_bytes(16, "big"), *string(_node_listpack(node)))
-    out.append(length(stream.length))
+        out.add(b"\x10")
+        out.add(node.master.to_bytes(16, "big"))
+        out.string(_node_listpack(node))
+    out.length(stream.length)
     for id in (stream.last_id, stream.first_id, stream.max_deleted_id):
-        out += _id_parts(id)
-    out += (length(stream.entries_added), length(len(stream.groups)))
+        _write_id(out, id)
+    out.length(stream.entries_added)
+    out.length(len(stream.groups))
     for name, group in stream.groups.items():
-        out += (*string(name), *_id_parts(group.last_id), length(group.entries_read & U64))
-        out.append(length(len(group.pending)))
+        out.string(name)
+        _write_id(out, group.last_id)
+        out.length(group.entries_read & U64)
+        out.length(len(group.pending))
         for id, pending in group.pending.items():
-            out += (id.to_bytes(16, "big"), _time(pending.time), length(pending.count))
-        out.append(length(len(group.consumers)))
+            out.add(id.to_bytes(16, "big"))
+            out.time(pending.time)
+            out.length(pending.count)
+        out.length(len(group.consumers))
         for name, consumer in group.consumers.items():
-            out += (*string(name), _time(consumer.seen_time), length(len(consumer.pending)))
-            out += [id.to_bytes(16, "big") for id in consumer.pending]
+            out.string(name)
+            out.time(consumer.seen_time)
+            out.length(len(consumer.pending))
+            for id in consumer.pending:
+                out.add(id.to_bytes(16, "big"))
 
 
-def _id_parts(id: int) -> tuple[bytes, bytes]:
-    return length(id >> 64), length(id & U64)
-
-
-def _time(ms: int) -> bytes:
-    return ms.to_bytes(8, "little", signed=True)
+def _write_id(out: Output, id: int) -> None:
+    out.length(id >> 64)
+    out.length(id & U64)
 
 
 def _node_listpack(node: Node) -> bytes:

@@ -20,8 +20,9 @@ from typing import Any
 
 from ferrite_hooks.store.crc64 import crc64
 from ferrite_hooks.store.files import DISK, Files, write_all
+from ferrite_hooks.store.output import Output
+from ferrite_hooks.store.rdb_read import FIELD_TIMES
 from ferrite_hooks.store.rdb_stream import write_stream
-from ferrite_hooks.store.rdb_text import FIELD_TIMES, length, string
 from ferrite_hooks.values.collections import Hash, List, Set
 from ferrite_hooks.values.field_times import FieldTimes
 from ferrite_hooks.values.raw import Raw
@@ -31,84 +32,83 @@ from ferrite_hooks.version import REDIS_VERSION
 
 VERSION = 10
 _FIELD_TIMES_VERSION, _FIELD_TIMES_KIND = 12, b"\x18"
-_FLUSH = 1 << 20  # bytes gathered for one write
+_DOUBLE = struct.Struct("<d")
 _AUX, _EXPIRE_MS, _SELECT, _EOF = b"\xfa", b"\xfc", b"\xfe", b"\xff"
 _RESIZE, _FUNCTION = b"\xfb", b"\xf5"
 
 
-def _write_strings(out: list[bytes], items: Iterable[bytes]) -> None:
-    for item in items:
-        out += string(item)
+def _write_members(out: Output, value: List | Set) -> None:
+    out.length(len(value))
+    for member in value:
+        out.string(member)
 
 
-def _write_list(out: list[bytes], value: List) -> None:
-    out.append(length(len(value)))
-    _write_strings(out, value)
+def _write_hash(out: Output, value: Hash) -> None:
+    out.length(len(value))
+    for field, content in value.items():
+        out.string(field)
+        out.string(content)
 
 
-def _write_set(out: list[bytes], value: Set) -> None:
-    out.append(length(len(value)))
-    _write_strings(out, value)
-
-
-def _write_hash(out: list[bytes], value: Hash) -> None:
-    out.append(length(len(value)))
-    for pair in value.items():
-        _write_strings(out, pair)
-
-
-def _write_zset(out: list[bytes], value: ZSet) -> None:
-    out.append(length(len(value)))
-    pack = struct.Struct("<d").pack
+def _write_zset(out: Output, value: ZSet) -> None:
+    out.length(len(value))
     for member, score in value.items():
-        out += (*string(member), pack(score))
+        out.string(member)
+        out.add(_DOUBLE.pack(score))
 
 
-def _write_string(out: list[bytes], value: bytes | Raw) -> None:
-    out += string(bytes(value))
+def _write_string(out: Output, value: bytes | Raw) -> None:
+    out.string(bytes(value))
 
 
 # Python type -> the RDB type's number and how it is written.
-WRITERS: dict[type, tuple[bytes, Callable[[list[bytes], Any], None]]] = {
+WRITERS: dict[type, tuple[bytes, Callable[[Output, Any], None]]] = {
     bytes: (b"\x00", _write_string),
     Raw: (b"\x00", _write_string),
-    List: (b"\x01", _write_list),
-    Set: (b"\x02", _write_set),
+    List: (b"\x01", _write_members),
+    Set: (b"\x02", _write_members),
     Hash: (b"\x04", _write_hash),
     ZSet: (b"\x05", _write_zset),
     Stream: (b"\x13", write_stream),
 }
 
 
-def _write_field_times(out: list[bytes], times: FieldTimes) -> None:
-    text: list[bytes] = []
+def _write_field_times(out: Output, times: FieldTimes) -> None:
+    text = Output()
     for field, when in times.when.items():
-        text += (*string(field), when.to_bytes(8, "little"))
-    out += (_AUX, *string(FIELD_TIMES), *string(b"".join(text)))
+        text.string(field)
+        text.time(when)
+    out.add(_AUX)
+    out.string(FIELD_TIMES)
+    out.string(text.taken())
 
 
-def _write_timed_hash(out: list[bytes], value: Hash, times: FieldTimes) -> None:
+def _write_timed_hash(out: Output, value: Hash, times: FieldTimes) -> None:
     """Before each field how much later than the first it expires, plus one; 0 = never."""
     first = times.next()
-    out += (first.to_bytes(8, "little"), length(len(value)))
+    out.time(first)
+    out.length(len(value))
     for field, content in value.items():
         when = times.when.get(field)
-        out += (length(0 if when is None else when - first + 1), *string(field), *string(content))
+        out.length(0 if when is None else when - first + 1)
+        out.string(field)
+        out.string(content)
 
 
 def dump_value(value: Any) -> bytes:
     """The DUMP payload of a value: type, value, version, checksum."""
+    out = Output()
     kind, write = WRITERS[type(value)]
     version = VERSION
     if type(value) is Hash and value.times:
         version = _FIELD_TIMES_VERSION
-        out = [_FIELD_TIMES_KIND]
+        out.add(_FIELD_TIMES_KIND)
         _write_timed_hash(out, value, value.times)
     else:
-        out = [kind]
+        out.add(kind)
         write(out, value)
-    out.append(version.to_bytes(2, "little"))
-    payload = b"".join(out)
+    out.add(version.to_bytes(2, "little"))
+    payload = out.taken()
     return payload + crc64(payload).to_bytes(8, "little")
 
 
@@ -160,39 +160,48 @@ def write_new(
 def _write(
     fd: int, files: Files, databases: Databases, aux: Mapping[bytes, bytes], functions: Iterable[bytes]
 ) -> int:
-    out = [b"REDIS%04d" % VERSION]
-    crc = written = gathered = 0
+    crc = written = 0
 
-    def flush() -> None:
-        nonlocal crc, written, gathered
-        block = b"".join(out)
-        crc = crc64(block, crc)
-        write_all(files, fd, block)
-        written += len(block)
-        gathered = 0
-        out.clear()
+    def hand_on(part: bytes) -> None:
+        nonlocal crc, written
+        crc = crc64(part, crc)
+        write_all(files, fd, part)
+        written += len(part)
 
+    out = Output(hand_on)
+    out.add(b"REDIS%04d" % VERSION)
     for name, text in {b"redis-ver": REDIS_VERSION.encode(), b"redis-bits": b"64", **aux}.items():
-        out += (_AUX, *string(name), *string(text))
+        out.add(_AUX)
+        out.string(name)
+        out.string(text)
     for source in functions:
-        out += (_FUNCTION, *string(source))
+        out.add(_FUNCTION)
+        out.string(source)
     for index, values, expires in databases:
-        if not values:
-            continue
-        out += (_SELECT, length(index), _RESIZE, length(len(values)), length(len(expires)))
-        for key, value in values.items():
-            kind, write = WRITERS[type(value)]
-            start = len(out)
-            if type(value) is Hash and value.times:
-                _write_field_times(out, value.times)
-            if (expire_at := expires.get(key)) is not None:
-                out += (_EXPIRE_MS, expire_at.to_bytes(8, "little", signed=True))
-            out += (kind, *string(key))
-            write(out, value)
-            gathered += sum(map(len, out[start:]))
-            if gathered >= _FLUSH:
-                flush()
-    out.append(_EOF)
-    flush()
+        if values:
+            _write_database(out, index, values, expires)
+    out.add(_EOF)
+    hand_on(out.taken())
     write_all(files, fd, crc.to_bytes(8, "little"))
     return written + 8
+
+
+def _write_database(out: Output, index: int, values: Mapping[bytes, Any], expires: Mapping[bytes, int]) -> None:
+    out.add(_SELECT)
+    out.length(index)
+    out.add(_RESIZE)
+    out.length(len(values))
+    out.length(len(expires))
+    for key, value in values.items():
+        kind, write = WRITERS[type(value)]
+        if type(value) is Hash and value.times:
+            _write_field_times(out, value.times)
+        if (expire_at := expires.get(key)) is not None:
+            out.add(_EXPIRE_MS)
+            out.time(expire_at)
+        out.add(kind)
+        out.string(key)
+        if type(value) is bytes:  # most of what there is
+            out.string(value)
+        else:
+            write(out, value)

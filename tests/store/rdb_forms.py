@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable
 
 from ferrite_hooks.store.crc64 import crc64
-from ferrite_hooks.store.rdb_text import length, string
+from ferrite_hooks.store.output import Output
 
 
 def payload(kind: int, body: bytes, version: int = 10) -> bytes:
@@ -61,7 +61,16 @@ def short_double(text: bytes) -> bytes:
 
 
 def strings(items: Iterable[bytes]) -> bytes:
-    return b"".join(part for item in items for part in string(item))
+    out = Output()
+    for item in items:
+        out.string(item)
+    return out.taken()
+
+
+def length(value: int) -> bytes:
+    out = Output()
+    out.length(value)
+    return out.taken()
 
 
 LONG = b"long" * 300

@@ -7,11 +7,11 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rdb_forms import strings
 
 from ferrite_hooks.store import cursor as module
 from ferrite_hooks.store.cursor import Cursor
 from ferrite_hooks.store.packed import RdbError
-from ferrite_hooks.store.rdb_text import string
 
 HEAD = b"before "
 
@@ -49,12 +49,11 @@ def test_nothing_is_read_beyond_the_end(cursor: Cursor) -> None:
 
 
 @given(st.lists(st.binary(max_size=100)), st.integers(1, 40))
-def test_a_file_is_read_in_parts_of_any_size(strings: list[bytes], window: int) -> None:
-    data = b"".join(part for text in strings for part in string(text))
+def test_a_file_is_read_in_parts_of_any_size(texts: list[bytes], window: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_WINDOW", window)
-        cursor = from_file(data)
-        for expected in strings:
+        cursor = from_file(strings(texts))
+        for expected in texts:
             assert cursor.string() == expected
         assert cursor.left() == 0
 

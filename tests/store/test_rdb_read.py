@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rdb_forms import OLD_FORMS, payload, raw, strings
+from rdb_forms import OLD_FORMS, length, payload, raw, strings
 from rdb_world import as_read, check, entries_of, fill, fill_streams, plain
 
 from ferrite_hooks.store.crc64 import crc64
 from ferrite_hooks.store.packed import RdbError, encode_listpack
 from ferrite_hooks.store.rdb_read import EmptyError, PayloadError, RdbFile, load_value
-from ferrite_hooks.store.rdb_text import length
 
 
 def test_what_redis_dumps_is_what_we_load(server: Any) -> None:
