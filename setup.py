@@ -1,7 +1,7 @@
 """The optional build: the modules of the hot path compiled to C by mypyc, from the same files.
 
 Only with FERRITE_HOOKS_COMPILE=1 (see tools/compile); without it the package is pure Python. Compiled are the
-modules that a command, an event or a key at the start passes through. What runs rarely stays Python: it would only make
+modules that commands, events and the keys of a snapshot pass through. What runs rarely stays Python: it would only make
 the build longer.
 """
 

@@ -109,7 +109,7 @@ class Connection:
         s = self.session
         out = s.out
         started = s.engine.lap
-        seen = size = 0
+        seen, size = len(out), 0
         for index, argv in enumerate(commands):
             reply = run(s, argv, started)
             started = s.engine.lap

@@ -1,9 +1,9 @@
 """Under `fsync always` an fsync waits a moment for those who are about to write, too.
 
-The clients that one fsync has confirmed send their next commands at about the same time. An fsync that begins with
-the first of them makes the others wait for the next one: a server's clients would form groups that take turns
-waiting for each other. So as long as they come back one after the other, the fsync is put off. A client alone is
-never waited for, nor are those who take their time.
+The clients that one fsync has let go send their next commands at about the same time. An fsync that begins with the
+first of them makes the others wait for the next one: a server's clients would form groups that take turns waiting for
+each other. So as long as they come back one after the other, the fsync is put off. A client alone does not wait for
+anybody, and those who take their time are not waited for.
 """
 
 from __future__ import annotations

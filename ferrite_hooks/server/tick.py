@@ -3,9 +3,10 @@
 Connections run their commands and `post` what they have to say. Once per tick `end` takes all effects and
 matched changes from the engine, appends them to the journal in one frame, and only then lets the replies of
 that tick leave and the webhooks know. With `fsync always` the replies wait until the frame is on the disk, and
-with `everysec` too while the disk is more than two seconds behind. When the disk refuses, those who have written
-wait until it takes the frame, new writes are refused meanwhile, and reads go on. What comes behind something that
-waits waits, too, whatever it is: replies and webhooks keep the order of the commands.
+with `everysec` too while the disk is more than two seconds behind; under `always` a tick lasts as long as an fsync is
+under way, and until those whom it has answered have come back (see Gathering). When the disk refuses, those who have
+written wait until it takes the frame, new writes are refused meanwhile, and reads go on. What comes behind something
+that waits waits, too, whatever it is: replies and webhooks keep the order of the commands.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ _now: Final = perf_counter  # without a look-up in the compiled build
 CLOCK_SECONDS: Final = 250e-6  # how old the engine's idea of the time may be
 LAG_MS = 2000  # how far behind the disk may be under `everysec` before writers have to wait for it
 NO_LIMIT: Final = 1 << 62
-MOST_KEPT = 10_000  # effects, changes and notes that are kept for one frame while an fsync is under way
+MOST_KEPT, MOST_READ = 10_000, 16 << 20  # effects, and bytes from clients, of a tick that lasts as long as an fsync
 RETRY_SECONDS: Final = 0.2  # between attempts to append what the disk has refused
 
 
 class JournalLike(Protocol):
     """What a tick needs of a journal; see store/journal.py."""
 
+    broken: bool
     fsync: Any
     last_frame: int
     pace: float
@@ -83,6 +85,7 @@ class Tick:
         self._unsynced_frame = 0  # … and the number of the last one in the journal
         self._behind = False  # the disk is more than LAG_MS behind
         self._put_off = False  # the end of the tick, until the fsync under way has ended
+        self._read_before = 0  # bytes from clients when the last tick ended
         self._gathering = Gathering()
         engine.on_pending = self.schedule
 
@@ -128,12 +131,10 @@ class Tick:
             self.loop.call_soon(self._turned)
 
     def _turned(self) -> None:
-        """The loop has been once around: ends the tick, unless its frame has to wait for the disk and may become larger
-        meanwhile."""
+        """The loop has been once around: ends the tick, unless its frame would have to wait for the disk anyway."""
         self._scheduled = False
         if self.always:
-            engine = self.engine
-            if self._unsynced and len(engine.effects) + len(engine.changes) + len(self._notes) < MOST_KEPT:
+            if self._unsynced and not self._large():
                 self._put_off = True
                 return
             if self._gathering.incomplete(len(self._talking), _now()):
@@ -141,8 +142,17 @@ class Tick:
                 return
         self.end()
 
+    def _large(self) -> bool:
+        """Whether there is enough for a frame."""
+        engine = self.engine
+        return (
+            len(engine.effects) + len(engine.changes) + len(self._notes) >= MOST_KEPT
+            or not 0 <= engine.host.input_bytes - self._read_before < MOST_READ
+        )
+
     def end(self) -> None:
         """Journals what happened since the last call, then lets the replies go."""
+        self._read_before = self.engine.host.input_bytes
         effects, changes = self.engine.drain()
         notes, self._notes = self._notes, []
         self._produced = 0
@@ -157,8 +167,9 @@ class Tick:
         if self._held:
             # Client's writes are refused: whatever the frame has was not done by those who talk.
             frame.replies = [(c, self._take(c), True) for c in talking if c in self._stuck]
-            self._held.append(frame)
-            self._owe(frame, 1)
+            if effects or changes or notes or frame.replies:
+                self._held.append(frame)
+                self._owe(frame, 1)
             self._free([(c, self._take(c), False) for c in talking if c not in self._stuck])
         else:
             frame.replies = [(connection, self._take(connection), wrote) for connection, wrote in talking.items()]
@@ -171,6 +182,7 @@ class Tick:
         return not (engine.effects or engine.changes or self._notes or self._held or self._unsynced)
 
     def _append(self, frame: Frame) -> bool:
+        """False: the disk has refused, and the frame is held."""
         assert self.journal is not None
         number = self.journal.last_frame
         try:
@@ -179,6 +191,10 @@ class Tick:
                 number = frame.number = self.journal.append(frame.effects, frame.changes, frame.notes)
                 self.engine.latency.add("aof-write", perf_counter_ns() - started)
         except JournalError as error:
+            if self.journal.broken:
+                self._lose([reply for reply in frame.replies if reply[2]], str(error))
+                self._free([reply for reply in frame.replies if not reply[2]])
+                return True
             if not self.engine.write_error:
                 log.error("the journal cannot be written: %s; writes are refused until it can", error)
                 self.engine.write_error = str(error)
@@ -250,6 +266,8 @@ class Tick:
             if not self._append(frame):
                 return
         self._stuck.clear()
+        if self.journal is not None and self.journal.broken:
+            return
         log.warning("the journal can be written again")
         self.engine.write_error = ""
         self.engine.refresh()
@@ -267,11 +285,15 @@ class Tick:
             if self.always and self.journal is not None:
                 self._gathering.answered(len(frame.replies), self.journal.pace, _now())
             return
-        # Whether these writes will survive is unknown, so they are neither confirmed nor denied.
-        log.critical("%s; clients that wait for it are disconnected, writes are refused until a restart", error)
-        self.engine.write_error = error
-        self.engine.refresh()
-        for connection, data, _ in frame.replies:
+        self._lose(frame.replies, error)
+
+    def _lose(self, replies: list[tuple[Connection, bytes, bool]], error: str) -> None:
+        """Whether what they confirm will survive is unknown, so it is neither confirmed nor denied."""
+        if self.engine.write_error != error:
+            log.critical("%s; clients that wait for it are disconnected, writes are refused until a restart", error)
+            self.engine.write_error = error
+            self.engine.refresh()
+        for connection, data, _ in replies:
             if data:
                 connection.clients.drop(connection, "its writes could not be made durable")
 

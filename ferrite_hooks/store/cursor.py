@@ -16,11 +16,8 @@ _WINDOW = 1 << 18  # bytes of a file that are in memory, if nothing in it is lon
 
 
 class Cursor:
-    """Reads what is in `data` from `position` to `end`.
-
-    With a `file`, `data` is what was last read from it, and `end` a place in the file; where its beginning is read
-    there is no data yet.
-    """
+    """Reads what is in `data` from `position` to `end`; or in `file`, which stands at `position`, and then there are no
+    data yet."""
 
     __slots__ = ("_at", "_base", "_data", "_file", "_stop", "end")
 
@@ -28,9 +25,9 @@ class Cursor:
         self.end = end
         self._file = file
         self._data = data
-        self._base = position if file is not None else 0  # of the data, in the file
+        self._base = position if file is not None else 0  # where the data begin, in the file
         self._at = position - self._base  # in the data
-        self._stop = len(data) if file is not None else end
+        self._stop = len(data) if file is not None else end  # of what can be read in the data
 
     @property
     def position(self) -> int:
@@ -47,14 +44,33 @@ class Cursor:
         kept = self._data[self._at : self._stop]
         self._base += self._at
         self._at = 0
-        more = min(max(_WINDOW, length), self.left()) - len(kept)
-        self._data = kept + self._file.read(more)
+        self._data = kept + self._read(min(_WINDOW, self.left()) - len(kept))
         self._stop = len(self._data)
-        if length > self._stop:
+
+    def _large(self, length: int) -> bytes:
+        """As `take`, for more than a window: without a copy."""
+        if length > self.left() or self._file is None:
+            raise RdbError("the data is cut short")
+        self._base += self._at
+        self._data, self._at, self._stop = b"", 0, 0
+        self._file.seek(self._base)
+        self._base += length
+        return self._read(length)
+
+    def _read(self, length: int) -> bytes:
+        assert self._file is not None
+        try:
+            data = self._file.read(length)
+        except OSError as error:
+            raise RdbError(f"it cannot be read ({error.strerror or error})") from error
+        if len(data) < length:
             raise RdbError("the file was cut short meanwhile")
+        return data
 
     def take(self, length: int) -> bytes:
         if length > self._stop - self._at:
+            if length > _WINDOW:
+                return self._large(length)
             self._need(length)
         start = self._at
         self._at = stop = start + length

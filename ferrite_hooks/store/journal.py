@@ -57,8 +57,10 @@ class Journal:
         self.fsync: Fsync = fsync  # see change_fsync
         self.segment_bytes = segment_bytes
         self.failed = ""  # why the last append or fsync failed, "" when all is well
+        self.broken = False  # an fsync failed: nothing is taken any more
         self.last_frame = 0  # written; 0 = none yet
         self.durable_frame = 0  # known to survive a power cut
+        self.pace = 4 * PROMPT_SECONDS  # seconds that an fsync takes under `always`, the latest counting most
         self.last_fsync = 0.0  # time.monotonic() of the last one that succeeded, 0 = none
         self.held_bytes = 0  # in files before the snapshot that a start needs, as told by the keeper
         self.size = self.appended_bytes = self.appends = self.syncs = 0
@@ -70,7 +72,6 @@ class Journal:
         self._size = 0  # of the last segment
         self._end_at = segment_bytes  # the size at which it ends
         self._torn = False  # half a frame stands at its end and could not be taken back
-        self._broken = False  # an fsync failed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -78,7 +79,6 @@ class Journal:
         self._said_durable = 0  # the last frame that a frame has said to be durable
         self._sync_frame = 0  # the last frame that the fsync under way, or the last one, covers
         self._sync_began = 0.0
-        self.pace = 4 * PROMPT_SECONDS  # that an fsync takes under `always`, the latest counting most
         self._dirty_since = 0.0  # monotonic seconds of the oldest write that is not durable, 0 = none
         self._waiters: deque[tuple[int, Callable[[str], object]]] = deque()
 
@@ -197,7 +197,7 @@ class Journal:
 
         The three are sequences of plain values (see Frame). Raises JournalError; `failed` then says why, too.
         """
-        if self._fd < 0 or self._broken or self._torn:
+        if self._fd < 0 or self.broken or self._torn:
             self._refuse_or_mend()
         number = self.last_frame + 1
         if self.durable_frame > self._said_durable:
@@ -233,7 +233,7 @@ class Journal:
     def _refuse_or_mend(self) -> None:
         if self._fd < 0:
             raise JournalError(_NOT_READY)
-        if self._broken:
+        if self.broken:
             raise JournalError(self.failed)
         try:
             self._files.truncate(self._fd, self._size)
@@ -268,7 +268,7 @@ class Journal:
         """As `when_durable` under `always`, whatever the policy is."""
         if frame <= self.durable_frame and not self._waiters:
             callback("")
-        elif self._broken:
+        elif self.broken:
             callback(self.failed)
         else:
             self._waiters.append((frame, callback))
@@ -291,10 +291,10 @@ class Journal:
     def sync(self) -> None:
         """Makes all that was appended durable before it returns. Raises JournalError."""
         self._finish_sync()
-        while self.durable_frame < self.last_frame and not self._broken:
+        while self.durable_frame < self.last_frame and not self.broken:
             self._sync_here()
             self._finish_sync()  # callbacks may have appended
-        if self._broken:
+        if self.broken:
             raise JournalError(self.failed)
 
     def _on_timer(self) -> None:
@@ -303,7 +303,7 @@ class Journal:
 
     def _start_sync(self) -> None:
         """Begins an fsync of all that is written so far, unless one is under way: its end begins the next."""
-        if self._inflight is not None or self._broken:
+        if self._inflight is not None or self.broken:
             return
         if self._loop is None or (self.fsync == "always" and self.pace < PROMPT_SECONDS):
             self._sync_here()
@@ -349,7 +349,7 @@ class Journal:
     def _sync_done(self, error: BaseException | None) -> None:
         """An fsync of all frames up to `_sync_frame` has ended."""
         if error is not None:
-            self._broken = True
+            self.broken = True
             self.failed = (
                 f"fsync of {self._segments.last_path} failed ({error}): the disk may have lost writes."
                 " Nothing more is accepted; check the disk and restart"
@@ -361,7 +361,7 @@ class Journal:
             self.durable_frame = max(self.durable_frame, self._sync_frame)
             self._dirty_since = self._sync_began if self.durable_frame < self.last_frame else 0.0
         self._call_waiters()
-        if self._broken:
+        if self.broken:
             return
         if self._size >= self._end_at:
             self._end_segment()
@@ -372,10 +372,10 @@ class Journal:
                 self._timer = self._loop.call_later(1.0, self._on_timer)
 
     def _call_waiters(self) -> None:
-        while self._waiters and (self._broken or self._waiters[0][0] <= self.durable_frame):
+        while self._waiters and (self.broken or self._waiters[0][0] <= self.durable_frame):
             _, callback = self._waiters.popleft()
             try:
-                callback(self.failed if self._broken else "")
+                callback(self.failed if self.broken else "")
             except Exception:
                 log.exception("a callback of the journal failed")
 
@@ -404,7 +404,7 @@ class Journal:
         try:
             self.rotate()
         except JournalError as e:
-            if not self._broken:
+            if not self.broken:
                 log.warning("%s; the segment goes on growing", e)
                 self._end_at = self._size + self.segment_bytes // 4
 
@@ -443,7 +443,7 @@ class Journal:
         if self._lock_fd < 0:
             return
         try:
-            if self._fd >= 0 and not self._broken:
+            if self._fd >= 0 and not self.broken:
                 self._end_at = self._size + self.segment_bytes
                 self.sync()
         finally:

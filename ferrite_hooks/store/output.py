@@ -36,7 +36,7 @@ class Output:
 
     def length(self, value: int) -> None:
         """A number in the shortest of four forms; its first two bits say which."""
-        if value < 0x40:
+        if 0 <= value < 0x40:
             self.add(_SHORT[value])
         elif value < 0x4000:
             self.add((0x4000 | value).to_bytes(2, "big"))

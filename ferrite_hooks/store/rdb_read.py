@@ -261,12 +261,9 @@ class RdbFile:
             while cursor.peek() == _AUX:
                 cursor.byte()
                 self._read_aux()
-        except RdbError as e:
+        except (RdbError, OSError) as e:
             self._file.close()
             raise RdbError(f"{path}: {e}") from e
-        except BaseException:
-            self._file.close()
-            raise
 
     def _check(self, size: int, verify: bool) -> int:
         """Looks at the header and the checksum. Returns the version."""
@@ -278,18 +275,18 @@ class RdbFile:
             raise RdbError(f"its version is {version}, this server reads up to {MAX_VERSION}")
         if version >= 5 and verify:
             end = size - 8
-            check = int.from_bytes(os.pread(self._file.fileno(), 8, max(end, 0)), "little")
-            crc = 0
+            stored = os.pread(self._file.fileno(), 8, max(end, 0))
+            check, crc = int.from_bytes(stored, "little"), 0
             if check:  # 0: saved with rdbchecksum no
                 crc = crc64(head)
                 for start in range(_HEADER, end, _CHECK_CHUNK):
                     crc = crc64(self._file.read(min(_CHECK_CHUNK, end - start)), crc)
-            if end <= _HEADER or check != crc:
+            if end <= _HEADER or len(stored) < 8 or check != crc:
                 raise RdbError("its checksum is wrong: it is cut short or damaged")
         return version
 
     def entries(self) -> Iterator[Entry]:
-        """The keys in the file's order, those past their time included. Raises RdbError, OSError."""
+        """The keys in the file's order, those past their time included. Raises RdbError."""
         cursor = self._cursor
         db = expire_at = 0
         key = times = b""

@@ -120,7 +120,7 @@ class SnapshotFile:
         return changes, notes
 
     def entries(self) -> Iterator[Entry]:
-        """The keys, those past their time included. Raises SnapshotDamaged, OSError."""
+        """The keys, those past their time included. Raises SnapshotDamaged."""
         try:
             yield from self._rdb.entries()
         except RdbError as error:

@@ -273,6 +273,9 @@ class _Peer:
     async def hears(self, wanted: bytes) -> None:
         assert await asyncio.wait_for(self._reader.readexactly(len(wanted)), 20) == wanted
 
+    async def line(self) -> bytes:
+        return await asyncio.wait_for(self._reader.readline(), 20)
+
     async def says(self, line: str, wanted: bytes) -> None:
         await self.send(line)
         await self.hears(wanted)
@@ -359,6 +362,75 @@ async def test_a_disk_that_fills_up_is_noticed_when_the_fsync_under_way_has_ende
         disk.full = False
         await one.hears(b"$1\r\n1\r\n+OK\r\n")
         await other.hears(b"+OK\r\n")
+
+
+async def test_what_came_during_an_fsync_that_failed_is_not_confirmed(tmp_path: Path) -> None:
+    disk = Disk()
+    async with (
+        running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app,
+        _Peer(app) as one, _Peer(app) as other, _Peer(app) as reader,
+    ):  # fmt: skip
+        await reader.says("SET b 0", b"+OK\r\n")
+        disk.go.clear()
+        disk.dying = True
+        await one.send("SET a 1")
+        await other.send("SET b 2")
+        await reader.send("GET a")
+        disk.go.set()
+        for peer in (one, other):
+            await peer.ended()
+        await reader.hears(b"$1\r\n1\r\n")
+        async with _Peer(app) as later:
+            await later.says("PING", b"+PONG\r\n")
+            await later.send("SET c 3")
+            assert (await later.line()).startswith(b"-MISCONF")
+
+
+async def test_a_failed_fsync_under_everysec_refuses_what_follows(tmp_path: Path) -> None:
+    disk = Disk()
+    async with running(tmp_path, disk.files, **{"journal.fsync": "everysec"}) as app, _Peer(app) as one:
+        disk.dying = True
+        await one.says("SET a 1", b"+OK\r\n")
+        await until(lambda: app.journal is not None and app.journal.broken)
+        await one.send("SET a 2")
+        await one.ended()
+        async with _Peer(app) as later:
+            await later.says("GET a", b"$1\r\n2\r\n")
+            await later.send("SET a 3")
+            assert (await later.line()).startswith(b"-MISCONF")
+
+
+async def test_reads_leave_nothing_behind_while_the_disk_is_full(tmp_path: Path) -> None:
+    disk = Disk()
+    async with running(tmp_path, disk.files) as app, _Peer(app) as one, _Peer(app) as other:
+        disk.full = True
+        await one.send("SET a 1")
+        await until(lambda: app.engine.write_error)
+        held = len(app.tick._held)
+        for _ in range(10):
+            await other.says("GET a", b"$1\r\n1\r\n")
+        assert len(app.tick._held) == held
+        disk.full = False
+        await one.hears(b"+OK\r\n")
+
+
+async def test_many_bytes_do_not_wait_for_the_fsync_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick, "MOST_READ", 1000)
+    disk = Disk()
+    async with (
+        running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as one, _Peer(app) as two
+    ):  # fmt: skip
+        assert app.journal is not None
+        disk.go.clear()
+        await one.send("SET a 1")
+        frame = app.journal.last_frame
+        await two.send("SET b small")
+        assert app.journal.last_frame == frame
+        await two.send("SET b " + "x" * 1000)
+        assert app.journal.last_frame == frame + 1
+        disk.go.set()
+        await one.hears(b"+OK\r\n")
+        await two.hears(b"+OK\r\n+OK\r\n")
 
 
 async def test_a_connection_is_not_closed_before_its_last_reply(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 
 import pytest
@@ -64,8 +65,18 @@ def test_a_claim_reserves_nothing() -> None:
         cursor.string()
 
 
-def test_a_file_that_shrinks_is_noticed() -> None:
-    file = io.BytesIO(b"\x05abc")
-    cursor = Cursor(b"", 0, 6, file)
+@pytest.mark.parametrize("window", [1, 100])
+def test_a_file_that_shrinks_is_noticed(monkeypatch: pytest.MonkeyPatch, window: int) -> None:
+    monkeypatch.setattr(module, "_WINDOW", window)
+    cursor = Cursor(b"", 0, 6, io.BytesIO(b"\x05abc"))
     with pytest.raises(RdbError, match="meanwhile"):
         cursor.string()
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_the_data() -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(RdbError, match="cannot be read"):
+        Cursor(b"", 0, 6, Failing()).byte()
