@@ -7,7 +7,6 @@ is the same for the three kinds, so ZRANGE with all its options and its six olde
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ferrite_hooks.commands.common import integer, strtod
 from ferrite_hooks.commands.zsets import remove, scored, store
@@ -43,6 +42,8 @@ def _by_score(low: bytes, high: bytes) -> Span:
 
 def _score_bound(raw: bytes) -> tuple[float, bool]:
     """The score, and whether it is excluded. As lax as Redis: nothing at all is 0, a NUL ends the number."""
+    if len(raw) < 19 and raw.isdigit():  # what there is most of
+        return float(raw), False
     is_open = raw[:1] == b"("
     number = raw[is_open:].partition(b"\0")[0]
     score = strtod(number.lstrip(b" \t\n\v\f\r")) if number else 0.0
@@ -70,16 +71,18 @@ def _lex_bound(raw: bytes) -> tuple[bytes | None, bool]:
 _SPANS: dict[str, Callable[[bytes, bytes], Span]] = {"rank": _by_rank, "score": _by_score, "lex": _by_lex}
 
 
-@dataclass(frozen=True, slots=True)
 class Query:
     """A range as it was asked for."""
 
-    span: Span
-    by_rank: bool
-    reverse: bool
-    offset: int
-    limit: int  # negative = none
-    with_scores: bool
+    __slots__ = ("by_rank", "limit", "offset", "reverse", "span", "with_scores")
+
+    def __init__(self, span: Span, by_rank: bool, reverse: bool, offset: int, limit: int, with_scores: bool) -> None:
+        self.span = span
+        self.by_rank = by_rank
+        self.reverse = reverse
+        self.offset = offset
+        self.limit = limit  # negative = none
+        self.with_scores = with_scores
 
     def members(self, zset: ZSet) -> list[bytes]:
         start, stop = self.span(zset)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Entry = tuple[int, int, bytes]  # unix ms, database, key
 
 _SLICE = 200  # keys removed before the loop gets its turn
+_LOOK = 4096  # entries more, after which it is time to look how many are of no use any more
 
 
 class Expiry:
@@ -37,10 +38,11 @@ class Expiry:
     def note(self, db: Database, key: bytes, when: int) -> None:
         """A key got a time to live (unix ms)."""
         heap = self._heap
+        soonest = not heap or when < heap[0][0]
         heappush(heap, (when, db.index, key))
-        if heap[0][0] == when:
+        if soonest:
             self._arm()
-        elif len(heap) > 4096 and len(heap) > 4 * sum(len(db.expires) for db in self._engine.databases):
+        elif len(heap) % _LOOK == 0 and len(heap) > 4 * sum([len(db.expires) for db in self._engine.databases]):
             self._rebuild()
 
     def trim(self) -> bool:
@@ -55,11 +57,13 @@ class Expiry:
         when = times.next()
         if not times.noted or when < times.noted:
             times.noted = when
-            heappush(self._hashes, (when, db.index, key))
-            if self._hashes[0][0] == when:
+            hashes = self._hashes
+            soonest = not hashes or when < hashes[0][0]
+            heappush(hashes, (when, db.index, key))
+            if soonest:
                 self._arm()
-            elif len(self._hashes) > 4096 and len(self._hashes) > 4 * sum(
-                len(db.timed_hashes) for db in self._engine.databases
+            elif len(hashes) % _LOOK == 0 and len(hashes) > 4 * sum(
+                [len(db.timed_hashes) for db in self._engine.databases]
             ):
                 self._rebuild()
 
@@ -150,9 +154,7 @@ class Expiry:
         return before - len(times)
 
     def _rebuild(self) -> None:
-        self._heap = [
-            (when, db.index, key) for db in self._engine.databases for key, when in db.expires.items()
-        ]
+        self._heap = [(when, db.index, key) for db in self._engine.databases for key, when in db.expires.items()]
         heapify(self._heap)
         self._hashes = []
         for db in self._engine.databases:

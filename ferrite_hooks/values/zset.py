@@ -126,12 +126,14 @@ class ZSet:
     def range(self, start: int, stop: int, reverse: bool = False) -> list[bytes]:
         """The members at positions start <= p < stop. With `reverse`, positions count from the high end."""
         length = len(self.scores)
-        start, stop = max(start, 0), min(stop, length)
+        start = start if start > 0 else 0
+        stop = stop if stop < length else length
         if start >= stop:
             return []
         if reverse:
             start, stop = length - stop, length - start
-        members = [member for _, member in self._ordered()[start:stop]]
+        pairs: list[tuple[float, bytes]] = self._ordered()[start:stop]
+        members = [pair[1] for pair in pairs]
         if reverse:
             members.reverse()
         return members
