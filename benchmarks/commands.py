@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 import redis
 
-from benchmarks.figures import Goal, Row, interleaved, mean_row, row
-from benchmarks.load import KEYS, Run, run, sized
+from benchmarks.figures import Goal, Row, mean_row, row
+from benchmarks.load import KEYS, in_turns, run
 from benchmarks.servers import Server
 
 SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
@@ -61,14 +60,10 @@ class Bench:
     def rates(self, name: str, pipeline: int, size: int) -> tuple[list[float], list[float]]:
         """Requests per second of each round, ours and theirs."""
         words = words_of(name, size)
-        keys = keys_of(size)
-        counts = {side: sized(side, words, pipeline, self.seconds, keys) for side in (self.ours, self.theirs)}
-        sides: dict[str, Callable[[], Run]] = {
-            side.name: partial(run, side, words, pipeline, count, keys=keys) for side, count in counts.items()
-        }
-        found = interleaved(self.rounds, sides)
-        self.busy.setdefault(pipeline, []).extend((r.busy, r.rate) for r in found[self.theirs.name])
-        return [r.rate for r in found[self.ours.name]], [r.rate for r in found[self.theirs.name]]
+        servers = (self.ours, self.theirs)
+        ours, theirs = in_turns(servers, words, pipeline, self.rounds, self.seconds, keys_of(size))
+        self.busy.setdefault(pipeline, []).extend((r.busy, r.rate) for r in theirs)
+        return [r.rate for r in ours], [r.rate for r in theirs]
 
     def row(self, part: str, name: str, size: int, pipelines: Sequence[int], goal: Goal | None) -> Row:
         for server in (self.ours, self.theirs):

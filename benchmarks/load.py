@@ -13,7 +13,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from benchmarks.figures import interleaved
 from benchmarks.servers import LOAD, Server, pinned
 
 KEYS = 100_000  # __rand_int__ is below
@@ -65,3 +67,15 @@ def sized(server: Server, words: Sequence[str], pipeline: int, seconds: float, k
     few = 50 * max(pipeline, 40)
     rate = run(server, words, pipeline, few, keys=keys).rate
     return max(few, int(rate * seconds))
+
+
+def in_turns(
+    servers: Sequence[Server], words: Sequence[str], pipeline: int, rounds: int, seconds: float, keys: int = KEYS
+) -> list[list[Run]]:
+    """Rounds of about `seconds` against servers that take turns: the runs of each server."""
+    counts = [sized(server, words, pipeline, seconds, keys) for server in servers]
+    sides = {
+        server: partial(run, server, words, pipeline, count, keys=keys)
+        for server, count in zip(servers, counts, strict=True)
+    }
+    return list(interleaved(rounds, sides).values())

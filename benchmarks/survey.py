@@ -14,8 +14,7 @@ from statistics import median
 
 import redis
 
-from benchmarks.figures import interleaved
-from benchmarks.load import run, sized
+from benchmarks.load import in_turns
 from benchmarks.servers import LOAD, Server, end_on_sigterm, pin_here
 
 KEYS = 20_000
@@ -74,13 +73,9 @@ def words_of(command: str) -> list[str]:
 
 def measured(command: str, pipeline: int, ours: Server, theirs: Server) -> tuple[float, float]:
     """Requests per second of both, medians."""
-    words = words_of(command)
-    counts = {server: sized(server, words, pipeline, SECONDS, KEYS) for server in (ours, theirs)}
-    rates = interleaved(
-        ROUNDS,
-        {server: lambda s=server: run(s, words, pipeline, counts[s], keys=KEYS).rate for server in (ours, theirs)},
-    )
-    return median(rates[ours]), median(rates[theirs])
+    found = in_turns((ours, theirs), words_of(command), pipeline, ROUNDS, SECONDS, KEYS)
+    mine, other = (median(r.rate for r in runs) for runs in found)
+    return mine, other
 
 
 def rendered(rates: dict[str, tuple[float, float]]) -> Iterator[str]:

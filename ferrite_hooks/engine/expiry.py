@@ -37,17 +37,25 @@ class Expiry:
 
     def note(self, db: Database, key: bytes, when: int) -> None:
         """A key got a time to live (unix ms)."""
-        heap = self._heap
-        soonest = not heap or when < heap[0][0]
-        heappush(heap, (when, db.index, key))
+        self._push(self._heap, (when, db.index, key))
+
+    def _push(self, heap: list[Entry], entry: Entry) -> None:
+        soonest = not heap or entry[0] < heap[0][0]
+        heappush(heap, entry)
         if soonest:
             self._arm()
-        elif len(heap) % _LOOK == 0 and len(heap) > 4 * sum([len(db.expires) for db in self._engine.databases]):
+        elif len(heap) % _LOOK == 0 and len(heap) > 4 * self._used(heap):
             self._rebuild()
+
+    def _used(self, heap: list[Entry]) -> int:
+        """How many of its entries there would be if none were out of date."""
+        if heap is self._hashes:
+            return sum([len(db.timed_hashes) for db in self._engine.databases])
+        return sum([len(db.expires) for db in self._engine.databases])
 
     def trim(self) -> bool:
         """Memory is full: gives up the entries of keys that have gone, where they are many. Returns whether."""
-        if len(self._heap) <= 64 + 2 * sum([len(db.expires) for db in self._engine.databases]):
+        if len(self._heap) <= 64 + 2 * self._used(self._heap):
             return False
         self._rebuild()
         return True
@@ -57,15 +65,7 @@ class Expiry:
         when = times.next()
         if not times.noted or when < times.noted:
             times.noted = when
-            hashes = self._hashes
-            soonest = not hashes or when < hashes[0][0]
-            heappush(hashes, (when, db.index, key))
-            if soonest:
-                self._arm()
-            elif len(hashes) % _LOOK == 0 and len(hashes) > 4 * sum(
-                [len(db.timed_hashes) for db in self._engine.databases]
-            ):
-                self._rebuild()
+            self._push(self._hashes, (when, db.index, key))
 
     def overdue(self, db: Database, key: bytes) -> bool:
         """True if the time of `key`, which has one, has come; the key is then gone. Not while loading or when

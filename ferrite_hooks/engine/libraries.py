@@ -20,7 +20,7 @@ from ferrite_hooks.store.cursor import Cursor
 from ferrite_hooks.store.output import Output
 from ferrite_hooks.store.packed import RdbError
 from ferrite_hooks.store.rdb_read import MAX_VERSION
-from ferrite_hooks.store.rdb_write import VERSION
+from ferrite_hooks.store.rdb_write import sealed
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
@@ -98,8 +98,7 @@ class Libraries:
         for source in self.sources():
             out.add(bytes([_FUNCTION]))
             out.string(source)
-        payload = out.taken() + struct.pack("<H", VERSION)
-        return payload + crc64(payload).to_bytes(8, "little")
+        return sealed(out)
 
     def sources(self) -> list[bytes]:
         """The texts of all libraries, for a snapshot."""

@@ -191,16 +191,7 @@ class Tick:
                 number = frame.number = self.journal.append(frame.effects, frame.changes, frame.notes)
                 self.engine.latency.add("aof-write", perf_counter_ns() - started)
         except JournalError as error:
-            if self.journal.broken:
-                self._lose([reply for reply in frame.replies if reply[2]], str(error))
-                self._free([reply for reply in frame.replies if not reply[2]])
-                return True
-            if not self.engine.write_error:
-                log.error("the journal cannot be written: %s; writes are refused until it can", error)
-                self.engine.write_error = str(error)
-                self.engine.refresh()
-            self._hold(frame)
-            return False
+            return self._refused(frame, str(error))
         if self.always or (self.journal.fsync == "everysec" and self._lagging()):
             self._await(frame, number)
         else:
@@ -235,14 +226,29 @@ class Tick:
         for connection, _, _ in frame.replies:
             connection.owed += more
 
-    def _hold(self, frame: Frame) -> None:
-        """The disk has refused a frame: what may depend on it waits, the rest of its replies leave."""
+    def _refused(self, frame: Frame, error: str) -> bool:
+        """The disk has refused a frame: what may depend on it waits, or is lost if the journal takes nothing any more;
+        the rest of its replies leave. Returns whether nothing waits."""
+        assert self.journal is not None
+        lost = self.journal.broken
         free = [reply for reply in frame.replies if not reply[2]]
         frame.replies = [reply for reply in frame.replies if reply[2]]
+        if lost:
+            self._lose(frame, error)
+        else:
+            self._hold(frame, error)
+        self._free(free)
+        return lost
+
+    def _hold(self, frame: Frame, error: str) -> None:
+        """Keeps a frame until the disk takes it."""
+        if not self.engine.write_error:
+            log.error("the journal cannot be written: %s; writes are refused until it can", error)
+            self.engine.write_error = error
+            self.engine.refresh()
         self._stuck.update(connection for connection, _, _ in frame.replies)
         self._held.insert(0, frame)
         self._owe(frame, 1)
-        self._free(free)
         self.loop.call_later(RETRY_SECONDS, self._retry)
 
     def _lagging(self) -> bool:
@@ -266,7 +272,8 @@ class Tick:
             if not self._append(frame):
                 return
         self._stuck.clear()
-        if self.journal is not None and self.journal.broken:
+        assert self.journal is not None
+        if self.journal.broken:
             return
         log.warning("the journal can be written again")
         self.engine.write_error = ""
@@ -280,20 +287,21 @@ class Tick:
             self.schedule()
         event = "aof-fsync-always" if self.always else "aof-write-pending-fsync"
         self.engine.latency.add(event, perf_counter_ns() - waiting_since)
-        if not error:
-            self._release(frame)
-            if self.always and self.journal is not None:
-                self._gathering.answered(len(frame.replies), self.journal.pace, _now())
+        if error:
+            self._lose(frame, error)
             return
-        self._lose(frame.replies, error)
+        self._release(frame)
+        if self.always:
+            assert self.journal is not None
+            self._gathering.answered(len(frame.replies), self.journal.pace, _now())
 
-    def _lose(self, replies: list[tuple[Connection, bytes, bool]], error: str) -> None:
-        """Whether what they confirm will survive is unknown, so it is neither confirmed nor denied."""
+    def _lose(self, frame: Frame, error: str) -> None:
+        """Whether what its replies confirm will survive is unknown, so it is neither confirmed nor denied."""
         if self.engine.write_error != error:
             log.critical("%s; clients that wait for it are disconnected, writes are refused until a restart", error)
             self.engine.write_error = error
             self.engine.refresh()
-        for connection, data, _ in replies:
+        for connection, data, _ in frame.replies:
             if data:
                 connection.clients.drop(connection, "its writes could not be made durable")
 

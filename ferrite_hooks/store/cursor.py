@@ -37,35 +37,29 @@ class Cursor:
         """Bytes to the end."""
         return self.end - self._base - self._at
 
-    def _need(self, length: int) -> None:
+    def _source(self, length: int) -> BinaryIO:
         """There are not so many bytes in `data`. Raises RdbError when they are not in the file, either."""
         if length > self.left() or self._file is None:
             raise RdbError("the data is cut short")
+        return self._file
+
+    def _need(self, length: int) -> None:
+        """Brings the window to where there are so many bytes."""
+        file = self._source(length)
         kept = self._data[self._at : self._stop]
         self._base += self._at
         self._at = 0
-        self._data = kept + self._read(min(_WINDOW, self.left()) - len(kept))
+        self._data = kept + _read(file, min(_WINDOW, self.left()) - len(kept))
         self._stop = len(self._data)
 
     def _large(self, length: int) -> bytes:
         """As `take`, for more than a window: without a copy."""
-        if length > self.left() or self._file is None:
-            raise RdbError("the data is cut short")
+        file = self._source(length)
         self._base += self._at
         self._data, self._at, self._stop = b"", 0, 0
-        self._file.seek(self._base)
+        file.seek(self._base)
         self._base += length
-        return self._read(length)
-
-    def _read(self, length: int) -> bytes:
-        assert self._file is not None
-        try:
-            data = self._file.read(length)
-        except OSError as error:
-            raise RdbError(f"it cannot be read ({error.strerror or error})") from error
-        if len(data) < length:
-            raise RdbError("the file was cut short meanwhile")
-        return data
+        return _read(file, length)
 
     def take(self, length: int) -> bytes:
         if length > self._stop - self._at:
@@ -131,6 +125,16 @@ class Cursor:
         if length >= 253:
             return (nan, inf, -inf)[length - 253]
         return number(self.take(length))
+
+
+def _read(file: BinaryIO, length: int) -> bytes:
+    try:
+        data = file.read(length)
+    except OSError as error:
+        raise RdbError(f"it cannot be read ({error.strerror or error})") from error
+    if len(data) < length:
+        raise RdbError("the file was cut short meanwhile")
+    return data
 
 
 def number(text: bytes) -> float:

@@ -107,6 +107,11 @@ def dump_value(value: Any) -> bytes:
     else:
         out.add(kind)
         write(out, value)
+    return sealed(out, version)
+
+
+def sealed(out: Output, version: int = VERSION) -> bytes:
+    """What is there as a payload of DUMP or FUNCTION DUMP: with the version and the checksum behind it."""
     out.add(version.to_bytes(2, "little"))
     payload = out.taken()
     return payload + crc64(payload).to_bytes(8, "little")

@@ -284,6 +284,18 @@ class _Peer:
         assert await asyncio.wait_for(self._reader.read(), 20) == b""
 
 
+@asynccontextmanager
+async def _while_it_syncs(directory: Path) -> AsyncIterator[tuple[App, Disk, _Peer, _Peer]]:
+    """Under `always`: the fsync of the first peer's SET a 1 lasts until `go`."""
+    disk = Disk()
+    async with (
+        running(directory, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as one, _Peer(app) as other
+    ):  # fmt: skip
+        disk.go.clear()
+        await one.send("SET a 1")
+        yield app, disk, one, other
+
+
 async def test_replies_keep_their_order_when_the_policy_changes(tmp_path: Path) -> None:
     disk = Disk()
     async with running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as peer:
@@ -328,12 +340,7 @@ async def test_replies_keep_their_order_when_the_disk_is_behind(
 
 async def test_replies_keep_their_order_when_the_disk_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick, "MOST_KEPT", 0)
-    disk = Disk()
-    async with (
-        running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as one, _Peer(app) as other
-    ):  # fmt: skip
-        disk.go.clear()
-        await one.send("SET a 1")
+    async with _while_it_syncs(tmp_path) as (app, disk, one, other):
         disk.full = True
         await other.send("SET b 2")
         await until(lambda: app.engine.write_error)
@@ -345,12 +352,7 @@ async def test_replies_keep_their_order_when_the_disk_fills_up(tmp_path: Path, m
 
 
 async def test_a_disk_that_fills_up_is_noticed_when_the_fsync_under_way_has_ended(tmp_path: Path) -> None:
-    disk = Disk()
-    async with (
-        running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as one, _Peer(app) as other
-    ):  # fmt: skip
-        disk.go.clear()
-        await one.send("SET a 1")
+    async with _while_it_syncs(tmp_path) as (app, disk, one, other):
         disk.full = True
         await other.send("SET b 2")
         await one.send("GET a")
@@ -416,13 +418,8 @@ async def test_reads_leave_nothing_behind_while_the_disk_is_full(tmp_path: Path)
 
 async def test_many_bytes_do_not_wait_for_the_fsync_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick, "MOST_READ", 1000)
-    disk = Disk()
-    async with (
-        running(tmp_path, disk.files, **{"journal.fsync": "always"}) as app, _Peer(app) as one, _Peer(app) as two
-    ):  # fmt: skip
+    async with _while_it_syncs(tmp_path) as (app, disk, one, two):
         assert app.journal is not None
-        disk.go.clear()
-        await one.send("SET a 1")
         frame = app.journal.last_frame
         await two.send("SET b small")
         assert app.journal.last_frame == frame
