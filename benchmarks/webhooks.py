@@ -6,8 +6,8 @@ one core, and what they deliver goes out from that core, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import redis
@@ -21,55 +21,57 @@ from benchmarks.servers import Server
 
 NOWHERE = "http://127.0.0.1:9/"
 PIPELINES = (1, 16)
-NONE, OTHERS, PAUSED, SINGLE, BATCHED = (
+KINDS = NONE, OTHERS, PAUSED, SINGLE, BATCHED = (
     "no webhooks", "1,000 that don't match", "1 that matches every write, paused",
     "1 that matches every write, delivered", "1 that matches every write, in batches",
 )  # fmt: skip
 GOALS = {OTHERS: Goal((0.97, 0.97)), PAUSED: Goal((0.5, 0.5))}
 
 
-def create(server: Server, kind: str, url: str) -> None:
+@contextmanager
+def webhooks(server: Server, kind: str, url: str) -> Iterator[None]:
+    """Those of `kind`, there meanwhile."""
+    made: list[tuple[str, ...]] = []
+    if kind == OTHERS:
+        made = [(f"other{n}", NOWHERE, "PATTERN", f"other:{n}:*", "EVENTS", "SET") for n in range(1000)]
+    elif kind != NONE:
+        made = [("all", url, "MAX_PENDING", "5000000", *words_for(100 if kind == BATCHED else 1))]
     with redis.Redis(port=server.port) as client:
-        if kind == OTHERS:
-            for n in range(1000):
-                client.execute_command(
-                    "WEBHOOK.CREATE", f"other{n}", NOWHERE, "PATTERN", f"other:{n}:*", "EVENTS", "SET"
-                )
-        elif kind != NONE:
-            words = words_for(100 if kind == BATCHED else 1)
-            client.execute_command("WEBHOOK.CREATE", "all", url, "MAX_PENDING", "5000000", *words)
-            if kind == PAUSED:
-                client.execute_command("WEBHOOK.PAUSE", "all")
-
-
-def quiet(server: Server, kind: str) -> None:
-    """Nothing goes on until the next round."""
-    if kind not in (NONE, OTHERS):
-        with redis.Redis(port=server.port) as client:
-            client.execute_command("WEBHOOK.PURGE", "all", "PENDING")
+        pipe = client.pipeline(transaction=False)
+        for words in made:
+            pipe.execute_command("WEBHOOK.CREATE", *words)
+        if kind == PAUSED:
+            pipe.execute_command("WEBHOOK.PAUSE", "all")
+        pipe.execute()
+        try:
+            yield
+        finally:
+            for words in made:
+                pipe.execute_command("WEBHOOK.DELETE", words[0])
+            pipe.execute()
 
 
 def cost(rounds: int, seconds: float) -> Iterator[Row]:
+    """One server has none of the webhooks, and those that don't match for as long as its turn lasts: two processes of
+    the same kind differ by more than these cost."""
     with ExitStack() as stack:
-        receiver = stack.enter_context(Server.receiver())
-        servers = {}
-        for kind in (NONE, OTHERS, PAUSED, SINGLE, BATCHED):
-            servers[kind] = stack.enter_context(Server.ours("everysec", *ROOM))
-            create(servers[kind], kind, f"http://127.0.0.1:{receiver.port}/count")
+        url = f"http://127.0.0.1:{stack.enter_context(Server.receiver()).port}/count"
+        servers = {
+            kind: stack.enter_context(Server.ours("everysec", *ROOM)) for kind in (NONE, PAUSED, SINGLE, BATCHED)
+        }
+        servers[OTHERS] = servers[NONE]
         words = words_of("SET")
-        rates: dict[str, list[list[float]]] = {kind: [] for kind in servers}
+        rates: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
         for pipeline in PIPELINES:
             count = sized(servers[NONE], words, pipeline, seconds)
 
             def one(kind: str, pipeline: int = pipeline, count: int = count) -> float:
-                rate = run(servers[kind], words, pipeline, count).rate
-                quiet(servers[kind], kind)
-                return rate / 1000
+                with webhooks(servers[kind], kind, url):
+                    return run(servers[kind], words, pipeline, count).rate / 1000
 
-            sides: dict[str, Callable[[], float]] = {kind: partial(one, kind) for kind in servers}
-            for kind, found in interleaved(rounds, sides).items():
+            for kind, found in interleaved(rounds, {kind: partial(one, kind) for kind in KINDS}).items():
                 rates[kind].append(found)
-        for kind in (OTHERS, PAUSED, SINGLE, BATCHED):
+        for kind in KINDS[1:]:
             yield row(
                 "webhooks", f"SET with {kind}", "k/s", rates[kind], rates[NONE], goal=GOALS.get(kind),
                 cells=tuple(f"pipeline {p}" for p in PIPELINES), against="the same without webhooks",
