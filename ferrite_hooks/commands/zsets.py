@@ -43,7 +43,7 @@ def scored(s: Session, zset: ZSet, members: list[bytes]) -> Reply:
     """Members with their scores: a flat array in RESP2, an array of pairs in RESP3."""
     scores = zset.scores
     if s.resp == 2:
-        return [part for member in members for part in (member, scores[member])]
+        return [part for member in members for part in (member, format_double(scores[member]))]
     return [[member, scores[member]] for member in members]
 
 

@@ -27,6 +27,7 @@ from ferrite_hooks.resp.reply import (
     Several,
     Simple,
     Verbatim,
+    flat,
 )
 
 _LARGE: Final = 1 << 16  # bytes or elements from which on Lua's memory is asked for beforehand
@@ -85,10 +86,6 @@ def _text(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
-def _flat(value: dict[Any, Any]) -> list[Any]:
-    return [part for pair in value.items() for part in pair]
-
-
 def _map3(lua: Lua, items: list[Any]) -> Any:
     made = lua.table({})
     for key, item in zip(items[::2], items[1::2], strict=True):
@@ -125,7 +122,7 @@ _TO_LUA2: dict[type, Convert] = _shared(2) | {
     set: _list(2),
     frozenset: _list(2),
     Members: _list(2, lambda value: value.items),
-    dict: _list(2, _flat),
+    dict: _list(2, flat),
     Pairs: _list(2, lambda value: value.items),
     NilArray: lambda lua, value: False,
     Verbatim: lambda lua, value: value.text,
@@ -138,7 +135,7 @@ _TO_LUA3: dict[type, Convert] = _shared(3) | {
     set: _set3,
     frozenset: _set3,
     Members: lambda lua, value: _set3(lua, value.items),
-    dict: lambda lua, value: _map3(lua, _flat(value)),
+    dict: lambda lua, value: _map3(lua, flat(value)),
     Pairs: lambda lua, value: _map3(lua, value.items),
     NilArray: lambda lua, value: None,
     Verbatim: _verbatim3,

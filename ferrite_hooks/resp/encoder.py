@@ -24,6 +24,7 @@ from ferrite_hooks.resp.reply import (
     Several,
     Simple,
     Verbatim,
+    flat,
 )
 
 Out = list[bytes]
@@ -37,6 +38,10 @@ _COPIED: Final = 1 << 20  # bytes of an array's elements that may be copied one 
 
 def format_double(value: float) -> bytes:
     """A double as Redis prints it: up to 17 significant digits, no trailing `.0`, `inf`, `-inf`, `nan`."""
+    if -1e15 < value < 1e15:
+        whole = int(value)
+        if whole == value and whole:  # what most scores are; a zero may have a sign
+            return b"%d" % whole
     if isfinite(value):
         return b"%.17g" % value
     return b"nan" if value != value else b"inf" if value > 0 else b"-inf"
@@ -60,9 +65,9 @@ def encode2(out: Out, value: Reply) -> None:
     elif value is None:
         out.append(b"$-1\r\n")
     elif kind is list:
-        begun = _begin_array(out, value)
+        begun = _begin(out, b"*%d" % len(value), value)
         if begun < len(value):
-            for item in value[begun:]:
+            for item in value[begun:] if begun else value:
                 encode2(out, item)
     elif kind is float:
         _bulk(out, format_double(value))
@@ -88,17 +93,21 @@ def encode3(out: Out, value: Reply) -> None:
     elif value is None:
         out.append(b"_\r\n")
     elif kind is list:
-        begun = _begin_array(out, value)
+        begun = _begin(out, b"*%d" % len(value), value)
         if begun < len(value):
-            for item in value[begun:]:
+            for item in value[begun:] if begun else value:
                 encode3(out, item)
     else:
         _OTHERS3[kind](out, value)
 
 
-def _begin_array(out: Out, items: list[Any]) -> int:
-    """Appends an array's header and the byte strings that it begins with, mostly all. Returns how many they are."""
-    out.append(b"*%d" % len(items))
+def _begin(out: Out, header: bytes, items: list[Any]) -> int:
+    """Appends the header of an array or the like, and the byte strings that it begins with, mostly all. Returns how
+    many they are."""
+    if not items or type(items[0]) is not bytes:
+        out.append(header + b"\r\n")
+        return 0
+    out.append(header)
     size = _common_size(items)
     if size >= 0 and size * len(items) < _COPIED:
         head = _NEXT_HEADS[size]
@@ -132,30 +141,28 @@ def _common_size(items: list[Any]) -> int:
 
 def _sequence(mark: bytes, encode: Encode, items: Callable[[Any], Any] = lambda value: value) -> Encode:
     def write(out: Out, value: Any) -> None:
-        elements = items(value)
-        out.append(b"%b%d\r\n" % (mark, len(elements)))
-        for item in elements:
+        elements = list(items(value))
+        begun = _begin(out, b"%b%d" % (mark, len(elements)), elements)
+        for item in elements[begun:]:
             encode(out, item)
 
     return write
 
 
-def _mapping(mark: bytes, encode: Encode) -> Encode:
+def _mapping(mark: bytes, encode: Encode, items: Callable[[Any], list[Any]]) -> Encode:
     per_entry = 2 if mark == b"*" else 1
 
-    def write(out: Out, value: dict[Any, Any]) -> None:
-        out.append(b"%b%d\r\n" % (mark, len(value) * per_entry))
-        for key, item in value.items():
-            encode(out, key)
+    def write(out: Out, value: Any) -> None:
+        elements = items(value)
+        begun = _begin(out, b"%b%d" % (mark, len(elements) * per_entry // 2), elements)
+        for item in elements[begun:]:
             encode(out, item)
 
     return write
 
 
-def _pairs3(out: Out, value: Pairs) -> None:
-    out.append(b"%%%d\r\n" % (len(value.items) // 2))
-    for item in value.items:
-        encode3(out, item)
+def _alternating(value: Pairs) -> list[Any]:
+    return value.items
 
 
 def _several(encode: Encode) -> Encode:
@@ -189,8 +196,8 @@ _OTHERS2: dict[type, Encode] = {
     set: _sequence(b"*", encode2),
     frozenset: _sequence(b"*", encode2),
     Members: _sequence(b"*", encode2, lambda value: value.items),
-    dict: _mapping(b"*", encode2),
-    Pairs: _sequence(b"*", encode2, lambda value: value.items),
+    dict: _mapping(b"*", encode2, flat),
+    Pairs: _mapping(b"*", encode2, _alternating),
     Push: _sequence(b"*", encode2, lambda value: value.items),
     NilArray: lambda out, value: out.append(b"*-1\r\n"),
     NoReply: lambda out, value: None,
@@ -210,8 +217,8 @@ _OTHERS3: dict[type, Encode] = {
     set: _sequence(b"~", encode3),
     frozenset: _sequence(b"~", encode3),
     Members: _sequence(b"~", encode3, lambda value: value.items),
-    dict: _mapping(b"%", encode3),
-    Pairs: _pairs3,
+    dict: _mapping(b"%", encode3, flat),
+    Pairs: _mapping(b"%", encode3, _alternating),
     Push: _sequence(b">", encode3, lambda value: value.items),
     NilArray: lambda out, value: out.append(b"_\r\n"),
     NoReply: lambda out, value: None,

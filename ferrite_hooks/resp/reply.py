@@ -6,6 +6,7 @@ ReplyError. How each looks on the wire in RESP2 and RESP3 is the encoder's busin
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, Final
 
 
@@ -87,6 +88,11 @@ class Pairs:
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items
+
+
+def flat(value: dict[Any, Any]) -> list[Any]:
+    """Key and value in turns, as Pairs has them."""
+    return list(chain.from_iterable(value.items()))
 
 
 class BigNumber:
