@@ -13,7 +13,7 @@ from setuptools import setup
 HOT = {
     "": "clock counters errors messagepack recovery",
     "resp": "encoder parser reply",
-    "values": "encoding field_times index stream zset",
+    "values": "encoding field_times geohash index longdouble stream zset",
     "webhooks": (
         "changes courier delivery desk http1 lanes match patterns payload postman queue refill registry send sending "
         "sign spill"
@@ -22,7 +22,9 @@ HOT = {
         "blocking command engine expiry host keyspace latency lua lua_values monitor pause run scripts session stats "
         "syntax timers transactions"
     ),
-    "commands": "common expire hashes keys lists scripting sets stream_args streams strings zset_ranges zsets",
+    "commands": (
+        "bits common expire geo hashes keys lists scan scripting sets stream_args streams strings zset_ranges zsets"
+    ),
     "server": "connection gathering tick",
     "store": "cursor files frames journal output packed rdb_read rdb_write",
 }

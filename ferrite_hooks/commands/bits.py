@@ -7,7 +7,6 @@ changed in place.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import reduce
 from operator import and_, or_, xor
 
@@ -122,6 +121,8 @@ def bitcount(s: Session, argv: Argv) -> Reply:
 
 
 def _ones(value: bytes | bytearray) -> int:
+    if len(value) <= _CHUNK:
+        return int.from_bytes(value, "little").bit_count()
     view = memoryview(value)
     return sum(int.from_bytes(view[at : at + _CHUNK], "little").bit_count() for at in range(0, len(value), _CHUNK))
 
@@ -185,16 +186,18 @@ def bitop(s: Session, argv: Argv) -> Reply:
 # -- fields --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class _Operation:
     """One subcommand of BITFIELD."""
 
-    kind: bytes  # GET SET INCRBY
-    signed: bool
-    width: int
-    offset: int
-    number: int = 0
-    overflow: bytes = b"WRAP"
+    __slots__ = ("kind", "number", "offset", "overflow", "signed", "width")
+
+    def __init__(self, kind: bytes, signed: bool, width: int, offset: int, number: int, overflow: bytes) -> None:
+        self.kind = kind  # GET SET INCRBY
+        self.signed = signed
+        self.width = width
+        self.offset = offset
+        self.number = number
+        self.overflow = overflow  # WRAP SAT FAIL
 
     def get(self, value: bytes | Raw) -> int:
         end = self.offset + self.width

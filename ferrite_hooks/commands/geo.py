@@ -6,11 +6,6 @@ walk the score ranges that the shape needs, measure each point, sort, cut, reply
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import NamedTuple
-
 from ferrite_hooks.commands.common import double, integer
 from ferrite_hooks.commands.zsets import add, store
 from ferrite_hooks.engine.command import Argv, command
@@ -141,19 +136,21 @@ def geodist(s: Session, argv: Argv) -> Reply:
 # -- searching
 
 
-@dataclass(slots=True)
 class Search:
     """What is searched for; filled while the arguments are read."""
 
-    centre: Position | None = None
-    size: tuple[float, ...] = ()  # radius, or width and height, in units
-    unit: float = 1.0  # metres
-    descending: bool | None = None  # None: in the order of search
-    count: int = 0  # 0 = all
-    any: bool = False  # any `count` points instead of the nearest
-    shown: set[bytes] = field(default_factory=set)  # WITHDIST, WITHHASH, WITHCOORD
-    store_key: bytes | None = None
-    store_distance: bool = False
+    __slots__ = ("any", "centre", "count", "descending", "shown", "size", "store_distance", "store_key", "unit")
+
+    def __init__(self, store_key: bytes | None = None) -> None:
+        self.centre: Position | None = None
+        self.size: tuple[float, ...] = ()  # radius, or width and height, in units
+        self.unit = 1.0  # metres
+        self.descending: bool | None = None  # None: in the order of search
+        self.count = 0  # 0 = all
+        self.any = False  # any `count` points instead of the nearest
+        self.shown: set[bytes] = set()  # WITHDIST, WITHHASH, WITHCOORD
+        self.store_key = store_key
+        self.store_distance = False
 
     def shape(self) -> Shape:
         longitude, latitude = self.centre or (0.0, 0.0)
@@ -163,28 +160,37 @@ class Search:
         return Box(longitude, latitude, metres[0], metres[1])
 
 
-class Point(NamedTuple):
-    member: bytes
-    score: float
-    position: Position
-    metres: float
+class Point:
+    """A member that was found."""
+
+    __slots__ = ("member", "metres", "position", "score")
+
+    def __init__(self, member: bytes, score: float, position: Position, metres: float) -> None:
+        self.member = member
+        self.score = score
+        self.position = position
+        self.metres = metres
 
 
-def _found(zset: ZSet, shape: Shape) -> Iterator[Point]:
+def _found(zset: ZSet, shape: Shape, limit: int) -> list[Point]:
+    """The points in the order of search, no more than `limit` unless that is 0."""
+    points: list[Point] = []
     for low, high in search_spans(shape):
         for member in zset.range(*zset.span_by_score(low, high, high_open=True)):
             score = zset.scores[member]
             position = decode(_bits(score))
             metres = distance_within(shape, *position)
             if metres is not None:
-                yield Point(member, score, position, metres)
+                points.append(Point(member, score, position, metres))
+                if len(points) == limit:
+                    return points
+    return points
 
 
 def _run(s: Session, search: Search, zset: ZSet | None, event: str) -> Reply:
     points: list[Point] = []
     if zset is not None:
-        found = _found(zset, search.shape())
-        points = list(islice(found, search.count) if search.any else found)
+        points = _found(zset, search.shape(), search.count if search.any else 0)
     if search.descending is not None or (search.count and not search.any):
         points.sort(key=lambda point: point.metres, reverse=bool(search.descending))
     if search.count:

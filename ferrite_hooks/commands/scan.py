@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Final
 
 from ferrite_hooks import glob
 from ferrite_hooks.commands.common import integer
@@ -19,21 +19,26 @@ from ferrite_hooks.errors import SYNTAX, ReplyError
 from ferrite_hooks.resp.reply import Reply
 from ferrite_hooks.values.index import Index
 
-_CURSOR = re.compile(rb"[+-]?([0-9]+)\Z")
+_CURSOR: Final = re.compile(rb"[+-]?([0-9]+)\Z")
 
 
-@dataclass(frozen=True, slots=True)
 class ScanOptions:
     """`[MATCH pattern] [COUNT count] [TYPE type]`."""
 
-    match: glob.Predicate | None = None
-    count: int = 10
-    type: str = ""  # lower case, "" = any
+    __slots__ = ("count", "match", "type")
+
+    def __init__(self, match: glob.Predicate | None = None, count: int = 10, type: str = "") -> None:
+        self.match = match
+        self.count = count
+        self.type = type  # lower case, "" = any
+
+
+_PLAIN: Final = ScanOptions()
 
 
 def scan_cursor(raw: bytes) -> int:
     """A cursor that a client gives back: what C's strtoul takes, without blanks. Raises ReplyError."""
-    if not raw:
+    if not raw or raw == b"0":
         return 0
     match = _CURSOR.match(raw)
     if match is None or int(match[1]) >= 2**64:
@@ -43,6 +48,8 @@ def scan_cursor(raw: bytes) -> int:
 
 def scan_options(argv: Argv, at: int, allow_type: bool = False) -> ScanOptions:
     """Reads the options from `argv[at:]`, which they must fill; of a repeated one the last counts."""
+    if at == len(argv):
+        return _PLAIN
     match: glob.Predicate | None = None
     count, kind = 10, ""
     for i in range(at, len(argv), 2):
@@ -86,8 +93,9 @@ def scan(s: Session, argv: Argv) -> Reply:
     options = scan_options(argv, 2, allow_type=True)
     db = s.db
     cursor, found = scan_page((), db.index_keys(), cursor, options)
-    keys = [key for key in found if (value := db.find(key)) is not None and _is(value, options.type)]
-    return [b"%d" % cursor, keys]
+    if options.type or db.expires or db.timed_hashes:  # not all that are there may be shown
+        found = [key for key in found if (value := db.find(key)) is not None and _is(value, options.type)]
+    return [b"%d" % cursor, found]
 
 
 def _is(value: object, kind: str) -> bool:

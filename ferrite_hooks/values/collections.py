@@ -32,7 +32,8 @@ class Hash(dict[bytes, bytes]):
         self.times: FieldTimes | None = None
 
     def copy(self) -> Hash:
-        twin = Hash(self.items())
+        twin = Hash()
+        twin.update(self)
         twin.big = self.big
         if self.times is not None:
             twin.times = self.times.copy()

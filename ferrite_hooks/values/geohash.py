@@ -12,43 +12,46 @@ Longitudes and latitudes are in degrees, distances in metres.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import asin, cos, isinf, nan, pi, sin, sqrt
+from typing import TYPE_CHECKING, Final
 
-LONGITUDE_MAX = 180.0
-LATITUDE_MAX = 85.05112878  # where the Mercator map is cut off
-EARTH_RADIUS = 6372797.560856
-STEP_MAX = 26
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an integer of C, for the compiled build
 
-_HALF_EQUATOR = 20037726.37
-_RADIAN = pi / 180.0
-_BASE32 = b"0123456789bcdefghjkmnpqrstuvwxyz"
-_DIGITS = b"0123456789abcdef"
-# Interleaving by translation: a hexadecimal digit of a column or row is a byte of a hash.
-_SPREAD = bytes.maketrans(_DIGITS, bytes(sum((n >> i & 1) << 2 * i for i in range(4)) for n in range(16)))
-_ROW = bytes(_DIGITS[sum((n >> 2 * i & 1) << i for i in range(4))] for n in range(256))
-_COLUMN = bytes(_DIGITS[sum((n >> 2 * i + 1 & 1) << i for i in range(4))] for n in range(256))
+LONGITUDE_MAX: Final = 180.0
+LATITUDE_MAX: Final = 85.05112878  # where the Mercator map is cut off
+EARTH_RADIUS: Final = 6372797.560856
+STEP_MAX: Final = 26
+
+_HALF_EQUATOR: Final = 20037726.37
+_RADIAN: Final = pi / 180.0
+_BASE32: Final = b"0123456789bcdefghjkmnpqrstuvwxyz"
+_EVEN: Final = 0x5555555555555555  # every second bit, the lowest among them
 # The centre, N, S, E, W, NE, NW, SE, SW, as (columns, rows) away.
 _AROUND = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 Cell = tuple[int, int, int]  # column, row, step
 
 
-@dataclass(frozen=True, slots=True)
 class Circle:
-    longitude: float
-    latitude: float
-    radius: float
+    __slots__ = ("latitude", "longitude", "radius")
+
+    def __init__(self, longitude: float, latitude: float, radius: float) -> None:
+        self.longitude = longitude
+        self.latitude = latitude
+        self.radius = radius
 
 
-@dataclass(frozen=True, slots=True)
 class Box:
     """Aligned with the meridians; the width counts along each point's own parallel."""
 
-    longitude: float
-    latitude: float
-    width: float
-    height: float
+    __slots__ = ("height", "latitude", "longitude", "width")
+
+    def __init__(self, longitude: float, latitude: float, width: float, height: float) -> None:
+        self.longitude = longitude
+        self.latitude = latitude
+        self.width = width
+        self.height = height
 
 
 Shape = Circle | Box
@@ -62,8 +65,7 @@ def encode(longitude: float, latitude: float) -> int:
 
 def decode(bits: int) -> tuple[float, float]:
     """The (longitude, latitude) of the middle of the cell that a hash names. Any 64 bits give a position."""
-    raw = bits.to_bytes(8, "big")
-    west, south, east, north = _bounds((int(raw.translate(_COLUMN), 16), int(raw.translate(_ROW), 16), STEP_MAX))
+    west, south, east, north = _bounds((_gathered(bits >> 1 & _EVEN), _gathered(bits & _EVEN), STEP_MAX))
     longitude, latitude = (west + east) / 2, (south + north) / 2
     if longitude <= LONGITUDE_MAX and latitude <= LATITUDE_MAX:
         return longitude, latitude
@@ -199,5 +201,22 @@ def _north_south(latitude1: float, latitude2: float) -> float:
 
 
 def _interleave(column: int, row: int) -> int:
-    columns = int.from_bytes((b"%08x" % column).translate(_SPREAD), "big")
-    return columns << 1 | int.from_bytes((b"%08x" % row).translate(_SPREAD), "big")
+    return _spread(column) << 1 | _spread(row)
+
+
+def _spread(number: i64) -> i64:
+    """A zero before each of 32 bits."""
+    number = (number | number << 16) & 0x0000FFFF0000FFFF
+    number = (number | number << 8) & 0x00FF00FF00FF00FF
+    number = (number | number << 4) & 0x0F0F0F0F0F0F0F0F
+    number = (number | number << 2) & 0x3333333333333333
+    return (number | number << 1) & _EVEN
+
+
+def _gathered(number: i64) -> i64:
+    """The reverse of `_spread`."""
+    number = (number | number >> 1) & 0x3333333333333333
+    number = (number | number >> 2) & 0x0F0F0F0F0F0F0F0F
+    number = (number | number >> 4) & 0x00FF00FF00FF00FF
+    number = (number | number >> 8) & 0x0000FFFF0000FFFF
+    return (number | number >> 16) & 0xFFFFFFFF

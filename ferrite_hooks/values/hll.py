@@ -290,6 +290,8 @@ Place = tuple[int, int]  # a register and the rank it is to have at least
 
 
 def _stale(value: bytes) -> bytes:
+    if value[15] & 0x80:
+        return value
     return value[:15] + bytes([value[15] | 0x80]) + value[16:]
 
 
@@ -299,14 +301,15 @@ def _dense(value: bytes, found: bytes) -> bytes:
 
 
 def _raise_dense(value: bytes, places: list[Place]) -> bytes:
-    hll = bytearray(value)
+    raised: bytearray | None = None  # a copy only if there is something to raise, which is seldom in a full one
     for index, rank in places:
         at, shift = HEADER + index * 6 // 8, index * 6 % 8
-        pair = int.from_bytes(hll[at : at + 2], "little")
+        pair = int.from_bytes((raised or value)[at : at + 2], "little")
         if pair >> shift & 63 < rank:
             pair = pair & ~(63 << shift) | rank << shift
-            hll[at : at + 2] = pair.to_bytes(2, "little")[: len(hll) - at]
-    return bytes(hll)
+            raised = raised or bytearray(value)
+            raised[at : at + 2] = pair.to_bytes(2, "little")[: len(value) - at]
+    return value if raised is None else bytes(raised)
 
 
 def _raise_sparse(value: bytes, places: list[Place], max_bytes: int) -> bytes | None:

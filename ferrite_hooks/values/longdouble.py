@@ -18,6 +18,7 @@ _LOWEST = -16445  # exponent of the smallest subnormal
 _HIGHEST = 16384  # mantissa.bit_length() + exponent of the greatest number
 _MAX_CHARS = 5 * 1024
 _PLACES = 17  # decimals that Redis prints
+_SHORT = 1000  # digits that int() and str() read and write without Decimal
 _DECIMAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
 _HEX = re.compile(rb"([+-]?)0[xX](?=\.?[0-9a-fA-F])([0-9a-fA-F]*)(?:\.([0-9a-fA-F]*))?(?:[pP]([+-]?[0-9]+))?\Z")
 _INFINITY = re.compile(rb"([+-]?)inf(?:inity)?\Z", re.IGNORECASE)
@@ -56,19 +57,26 @@ def text(number: LongDouble) -> bytes:
     mantissa, exponent = number
     size = abs(mantissa)
     if exponent >= 0:
-        digits, decimals = str(Decimal(size << exponent)), ""
+        digits, decimals = _digits(size << exponent), ""
     else:
         scaled, rest = divmod(size * 10**_PLACES, 1 << -exponent)
         half = 1 << (-exponent - 1)
         if rest > half or (rest == half and scaled & 1):
             scaled += 1
-        padded = str(Decimal(scaled)).rjust(_PLACES + 1, "0")
+        padded = _digits(scaled).rjust(_PLACES + 1, "0")
         digits, decimals = padded[:-_PLACES], padded[-_PLACES:].rstrip("0")
     shown = f"{digits}.{decimals}" if decimals else digits
     return (f"-{shown}" if mantissa < 0 and shown != "0" else shown).encode()
 
 
+def _digits(number: int) -> str:
+    return str(number) if number.bit_length() < _SHORT else str(Decimal(number))
+
+
 def _decimal(raw: bytes) -> LongDouble:
+    if len(raw) < _SHORT and b"e" not in raw and b"E" not in raw:
+        whole, _, part = raw.partition(b".")
+        return _finite(int(whole + part), 10 ** len(part), 0)
     try:
         value = Decimal(raw.decode())
     except InvalidOperation:  # an exponent of twenty digits
