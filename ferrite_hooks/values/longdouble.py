@@ -18,7 +18,7 @@ _LOWEST = -16445  # exponent of the smallest subnormal
 _HIGHEST = 16384  # mantissa.bit_length() + exponent of the greatest number
 _MAX_CHARS = 5 * 1024
 _PLACES = 17  # decimals that Redis prints
-_SHORT = 1000  # digits that int() and str() read and write without Decimal
+_SHORT = 600  # digits that int() and str() take wherever; more go through Decimal
 _DECIMAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
 _HEX = re.compile(rb"([+-]?)0[xX](?=\.?[0-9a-fA-F])([0-9a-fA-F]*)(?:\.([0-9a-fA-F]*))?(?:[pP]([+-]?[0-9]+))?\Z")
 _INFINITY = re.compile(rb"([+-]?)inf(?:inity)?\Z", re.IGNORECASE)
