@@ -74,8 +74,9 @@ def _clients(engine: Engine) -> Fields:
     yield "connected_clients", len(engine.sessions)
     yield "cluster_connections", 0
     yield "maxclients", engine.settings["maxclients"]
-    yield "client_recent_max_input_buffer", max((s.transport_info().get("qbuf", 0) for s in sessions), default=0)
-    yield "client_recent_max_output_buffer", max((s.transport_info().get("obuf", 0) for s in sessions), default=0)
+    buffers = [s.transport_info() for s in sessions]
+    yield "client_recent_max_input_buffer", max((sizes.get("qbuf", 0) for sizes in buffers), default=0)
+    yield "client_recent_max_output_buffer", max((sizes.get("obuf", 0) for sizes in buffers), default=0)
     yield "blocked_clients", engine.blocked_clients
     yield "tracking_clients", sum(s.tracking is not None for s in sessions)
     yield "clients_in_timeout_table", sum(s.blocked is not None and s.blocked.deadline > 0 for s in sessions)

@@ -32,7 +32,7 @@ def describe(s: Session) -> str:
     queued = -1 if s.queue is None else len(s.queue)
     pending = sum(map(len, s.out))
     facts: dict[str, object] = {
-        "id": s.id, "addr": s.addr, "laddr": s.laddr, "fd": sizes.get("fd", -1), "name": _text(s.name),
+        "id": s.id, "addr": s.addr, "laddr": s.laddr, "fd": s.fileno(), "name": _text(s.name),
         "age": now - s.created_at // 1000, "idle": now - s.last_at // 1000, "flags": _flags(s), "db": s.db.index,
         "sub": len(s.channels), "psub": len(s.patterns), "ssub": len(s.shard_channels), "multi": queued,
         "qbuf": sizes.get("qbuf", 0), "qbuf-free": sizes.get("qbuf-free", 0), "argv-mem": sizes.get("argv-mem", 0),

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.tracking import Options
 
 
+def _no_file() -> int:
+    return -1
+
+
 def _nothing() -> None:
     return None
 
@@ -31,7 +35,7 @@ class Session:
 
     __slots__ = (
         "addr", "authenticated", "blocked", "blocked_call", "channels", "close", "close_after_reply", "created_at",
-        "db", "deny_blocking", "encode", "engine", "id", "internal", "ip", "laddr", "last_at",
+        "db", "deny_blocking", "encode", "engine", "fileno", "id", "internal", "ip", "laddr", "last_at",
         "last_command", "late", "lib_name", "lib_ver", "name", "no_evict", "no_touch", "out", "patterns", "queue",
         "queue_broken", "queue_bytes", "reply_mode", "resp", "shard_channels", "special", "tracking", "transport_info",
         "user", "usual", "usual_name", "wake", "watch_broken", "watching",
@@ -82,7 +86,8 @@ class Session:
         """No connection any more, or not yet: it sets these, and its buffers are freed when they let go of it."""
         self.wake: Callable[[], None] = _nothing
         self.close: Callable[[], None] = _nothing
-        self.transport_info: Callable[[], dict[str, int]] = dict  # buffer sizes for CLIENT LIST
+        self.fileno: Callable[[], int] = _no_file
+        self.transport_info: Callable[[], dict[str, int]] = dict  # sizes of buffers
 
     def refresh(self) -> None:
         """Recomputes `special`; called after anything that it depends on has changed."""

@@ -56,10 +56,10 @@ class Clients:
             _keep_alive(transport.get_extra_info("socket"), engine.settings["tcp-keepalive"])
         session.wake = lambda: self.tick.woken(connection)
         session.close = lambda: self.close(connection)
+        session.fileno = lambda: transport.get_extra_info("socket").fileno()
         session.transport_info = lambda: {
-            "fd": transport.get_extra_info("socket").fileno(),
             "qbuf": connection.reading or connection.parser.buffered,
-            "argv-mem": sum(len(arg) for argv in connection.waiting for arg in argv),
+            "argv-mem": sum(len(arg) for argv in connection.waiting for arg in argv) if connection.waiting else 0,
             "obuf": 0 if connection.closed else transport.get_write_buffer_size(),
         }
         connection.session = session
