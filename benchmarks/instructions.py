@@ -1,8 +1,7 @@
-"""Instructions of a request outside of the kernel, ours beside redis-server's, both with their append-only file; and
-those of a SET with webhooks beside one without.
+"""Instructions of a request outside of the kernel, beside redis-server's; of a SET with webhooks, beside one without.
 
-Counted by valgrind's callgrind instead of timed, so that they are the same whatever else the machine does. What they
-leave out is the kernel, and how long an instruction waits for memory.
+Both servers keep an append-only file. Counted by valgrind's callgrind instead of timed, so that they are the same
+whatever else the machine does. What they leave out is the kernel, and how long an instruction waits for memory.
 
     python -m benchmarks.instructions [--requests N] [--only COMMAND ... | WEBHOOKS]
 """
