@@ -364,7 +364,7 @@ def _window(value: bytes, index: int, rank: int) -> tuple[int, int, int] | None:
 class _Runs:
     """Sparse registers opened up: runs of (value, span, bytes of its opcode), and the register each begins at."""
 
-    __slots__ = ("changed", "firsts", "grown", "runs")
+    __slots__ = ("changed", "cut", "firsts", "grown", "runs")
 
     def __init__(self, code: bytes, first: int) -> None:
         self.runs: list[tuple[int, int, int]] = []
@@ -380,6 +380,7 @@ class _Runs:
             first += run[1]
             at += run[2]
         self.firsts.append(first)  # where a run after the last would begin
+        self.cut = self.runs[-1] if at > end else None  # an XZERO whose second byte is not there
 
     def set(self, index: int, rank: int, room: int) -> bool:
         """Raises a register to `rank`. False when that takes more than `room` bytes, or another encoding.
@@ -430,6 +431,8 @@ class _Runs:
                 code.append(span - 1)
             else:
                 code += bytes((0x40 | span - 1 >> 8, span - 1 & 255))
+        if self.cut is not None and self.runs[-1] is self.cut:
+            code.pop()
         return bytes(code)
 
 

@@ -181,3 +181,13 @@ def test_effects_replayed_make_the_same_bytes(harness: Harness, client: Client) 
 
 def test_self_test(client: Client) -> None:
     assert client.raw("PFSELFTEST") == b"+OK\r\n"
+
+
+@pytest.mark.parametrize("tail", ["x", "@", "\x7f"])
+@pytest.mark.parametrize("more", [1, 30])
+def test_an_opcode_that_is_cut_off_stays_cut_off(both: Pair, tail: str, more: int) -> None:
+    both.check("PFADD", "h", 1)
+    both.check("APPEND", "h", tail)  # the first byte of two
+    both.check("PFADD", "h", *range(2, 2 + more))
+    both.check("GET", "h")
+    both.check("PFCOUNT", "h")
