@@ -9,16 +9,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 
 import redis
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One below those that the system gives to outgoing connections: it stays free until a server takes it."""
+    while True:
+        port = _chance.randrange(16_384, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+_chance = SystemRandom()  # not the tests' own, which may have one seed in all of their processes
 
 
 class ServerProcess:
