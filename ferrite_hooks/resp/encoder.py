@@ -140,29 +140,15 @@ def _common_size(items: list[Any]) -> int:
 
 
 def _sequence(mark: bytes, encode: Encode, items: Callable[[Any], Any] = lambda value: value) -> Encode:
+    per_entry = 2 if mark == b"%" else 1
+
     def write(out: Out, value: Any) -> None:
         elements = list(items(value))
-        begun = _begin(out, b"%b%d" % (mark, len(elements)), elements)
+        begun = _begin(out, b"%b%d" % (mark, len(elements) // per_entry), elements)
         for item in elements[begun:]:
             encode(out, item)
 
     return write
-
-
-def _mapping(mark: bytes, encode: Encode, items: Callable[[Any], list[Any]]) -> Encode:
-    per_entry = 2 if mark == b"*" else 1
-
-    def write(out: Out, value: Any) -> None:
-        elements = items(value)
-        begun = _begin(out, b"%b%d" % (mark, len(elements) * per_entry // 2), elements)
-        for item in elements[begun:]:
-            encode(out, item)
-
-    return write
-
-
-def _alternating(value: Pairs) -> list[Any]:
-    return value.items
 
 
 def _several(encode: Encode) -> Encode:
@@ -196,8 +182,8 @@ _OTHERS2: dict[type, Encode] = {
     set: _sequence(b"*", encode2),
     frozenset: _sequence(b"*", encode2),
     Members: _sequence(b"*", encode2, lambda value: value.items),
-    dict: _mapping(b"*", encode2, flat),
-    Pairs: _mapping(b"*", encode2, _alternating),
+    dict: _sequence(b"*", encode2, flat),
+    Pairs: _sequence(b"*", encode2, lambda value: value.items),
     Push: _sequence(b"*", encode2, lambda value: value.items),
     NilArray: lambda out, value: out.append(b"*-1\r\n"),
     NoReply: lambda out, value: None,
@@ -217,8 +203,8 @@ _OTHERS3: dict[type, Encode] = {
     set: _sequence(b"~", encode3),
     frozenset: _sequence(b"~", encode3),
     Members: _sequence(b"~", encode3, lambda value: value.items),
-    dict: _mapping(b"%", encode3, flat),
-    Pairs: _mapping(b"%", encode3, _alternating),
+    dict: _sequence(b"%", encode3, flat),
+    Pairs: _sequence(b"%", encode3, lambda value: value.items),
     Push: _sequence(b">", encode3, lambda value: value.items),
     NilArray: lambda out, value: out.append(b"_\r\n"),
     NoReply: lambda out, value: None,
