@@ -5,7 +5,7 @@ from __future__ import annotations
 from ferrite_hooks.commands.common import help_lines, integer
 from ferrite_hooks.engine.command import COMMANDS, Argv, command, container
 from ferrite_hooks.engine.monitor import feed
-from ferrite_hooks.engine.scripts import Run, Script, scripts
+from ferrite_hooks.engine.scripts import Run, Script, Scripts, scripts
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.engine.shebang import Flags, of_script
 from ferrite_hooks.errors import MISCONF, NOREPLICAS, NOSCRIPT, OOM, ReplyError
@@ -43,10 +43,10 @@ def judge(s: Session, flags: Flags, read_only: bool) -> None:
             raise ReplyError(OOM)
 
 
-def _evaluate(s: Session, argv: Argv, script: Script, keys: int, read_only: bool) -> Reply:
+def _evaluate(s: Session, argv: Argv, cache: Scripts, script: Script, keys: int, read_only: bool) -> Reply:
     judge(s, script.flags, read_only)
     run = Run(s, script.sha, argv, True, script.flags, read_only)
-    return scripts(s.engine).run(run, script.function, keys, argv[3:], script.brief)
+    return cache.run(run, script.function, keys, argv[3:], script.brief)
 
 
 def _flags_of(s: Session, argv: Argv) -> frozenset[str]:
@@ -70,7 +70,8 @@ def show(s: Session, argv: Argv) -> None:
 def _eval(s: Session, argv: Argv, read_only: bool) -> Reply:
     show(s, argv)
     keys = key_count(argv)
-    return _evaluate(s, argv, scripts(s.engine).load(argv[1], keep=False), keys, read_only)
+    cache = scripts(s.engine)
+    return _evaluate(s, argv, cache, cache.load(argv[1], keep=False), keys, read_only)
 
 
 def _evalsha(s: Session, argv: Argv, read_only: bool) -> Reply:
@@ -78,10 +79,11 @@ def _evalsha(s: Session, argv: Argv, read_only: bool) -> Reply:
     if len(argv[1]) != 40:
         raise ReplyError(NOSCRIPT)
     keys = key_count(argv)
-    script = scripts(s.engine).find(argv[1])
+    cache = scripts(s.engine)
+    script = cache.find(argv[1])
     if script is None:
         raise ReplyError(NOSCRIPT)
-    return _evaluate(s, argv, script, keys, read_only)
+    return _evaluate(s, argv, cache, script, keys, read_only)
 
 
 @command("EVAL script numkeys [key [key ...]] [arg [arg ...]]", "Runs a Lua script.",

@@ -357,7 +357,6 @@ local function finish(ok, v)
 end
 
 local function divided(count, first, ...)
-  if count == 1 then return {first}, {...} end
   if count == 0 then return {}, {first, ...} end
   local keys, args = {first, ...}, {}
   for i = count + 1, select('#', ...) + 1 do
@@ -375,7 +374,10 @@ local function call_tables(f, protocol, keys, args)
   resp = protocol
   return finish(xpcall(function() return f(keys, args) end, handler))
 end
-local function eval(f, protocol, ...) return eval_tables(f, protocol, divided(...)) end
+local function eval(f, protocol, count, first, ...)
+  if count == 1 then return eval_tables(f, protocol, {first}, {...}) end -- most scripts have one key
+  return eval_tables(f, protocol, divided(count, first, ...))
+end
 local function call(f, protocol, ...) return call_tables(f, protocol, divided(...)) end
 
 -- libraries of functions --------------------------------------------------------------------------------------

@@ -193,15 +193,17 @@ class Scripts:
 
     def run(self, run: Run, function: Function, keys: int, words: list[bytes], brief: bool = False) -> Reply:
         """Runs a script or function for its client. Returns its reply, or a Wait if it was suspended."""
-        s, engine = run.session, self.engine
+        s = run.session
         if brief or s.deny_blocking or s.internal:
             return self._perform(run, function, keys, words)
         thread = run.thread = self._idle or greenlet(self._work)
         self._idle = None
         thread.switch(run, function, keys, words)
-        if run.done:
-            return run.outcome()
-        wait = Wait()
+        return run.outcome() if run.done else self._suspended(run)
+
+    def _suspended(self, run: Run) -> Wait:
+        """A script has gone back to the loop: its client waits, the others are told."""
+        wait, engine = Wait(), self.engine
         engine.busy = BUSY_SCRIPT if run.evaluates else BUSY_FUNCTION
         engine.refresh()
         engine.timers.after(1, lambda: self._resume(run, wait))
