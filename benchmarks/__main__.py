@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from benchmarks import commands, delivery, report, resources, webhooks
+from benchmarks import commands, delivery, matching, report, resources, webhooks
 from benchmarks.figures import Row
 from benchmarks.servers import LOAD, end_on_sigterm, machine, pin_here
 
@@ -47,6 +47,7 @@ def parts(scale: Scale) -> dict[str, Callable[[], Iterator[Row]]]:
         "bare": lambda: commands.commands("off", 2 * rounds, seconds / 4, some),
         "values": lambda: commands.values(rounds, seconds / 2, (100, 10_000) if quick else commands.SIZES),
         "webhooks": lambda: webhooks.cost(8 * rounds, seconds / 4),
+        "matcher": lambda: matching.matching(8 * rounds),
         "delivery": lambda: chain(delivery.throughput(rounds, events), delivery.commands_meanwhile(rounds, writes)),
         "latency": lambda: delivery.latencies(rounds, 500, 1.5 if quick else 5.0),
         "memory": lambda: resources.memory(100_000 if quick else 1_000_000, 20_000 if quick else 200_000),

@@ -25,14 +25,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import matching
 from benchmarks.commands import SCRIPT
 from benchmarks.servers import build
 from ferrite_hooks.app import App
 from ferrite_hooks.config import load
 from ferrite_hooks.server.connection import Connection
 from ferrite_hooks.store.files import DISK
-from ferrite_hooks.webhooks.match import Matcher
-from ferrite_hooks.webhooks.model import Webhook
 
 SLACK = 1.25
 # Processor time of one command, in turns of the reference loop (see `reference`; each takes about 0.4 µs).
@@ -291,33 +290,11 @@ def webhook_cases(harness: Harness) -> list[Case]:
     return cases
 
 
-def mixed_globs(count: int) -> list[bytes]:
-    """Patterns as people write them: mostly a literal prefix, some with a suffix, a few that begin with a star."""
-    kinds = ("tenant{n}:*", "app:{n}:user:*", "order:{n}", "cache:{n}:*:html", "*:invoice:{n}", "t{n}:[a-f]*:x?",
-             "queue:{n}:??:*", "tenant{n}:cart:*:items", "user:*:session{n}", "s{n}*")  # fmt: skip
-    return [kinds[n % len(kinds)].replace("{n}", str(n)).encode() for n in range(count)]
-
-
 def matcher_cases(rounds: int) -> list[Case]:
     """One call of Matcher.match among 1,000 webhooks of mixed globs, for keys seen before and for new ones."""
-    matcher = Matcher()
-    matcher.set(
-        Webhook(serial=n, name=f"w{n}", url="http://127.0.0.1:9/", patterns=(pattern,), events=("SET",))
-        for n, pattern in enumerate(mixed_globs(1000), 1)
-    )
-    first = ("tenant40:cart:", "app:71:user:", "cache:33:", "user:", "nobody:", "queue:66:ab:")
-
-    def keys(generation: int) -> list[bytes]:
-        return [f"{first[n % len(first)]}{generation}-{n}:items".encode() for n in range(2000)]
-
-    match = matcher.match
-    known = keys(0)
-    fresh = [keys(generation) for generation in range(1, rounds + 3)]
-
-    def ask(names: list[bytes]) -> None:
-        for name in names:
-            match(0, "set", name)
-
+    ask = matching.asking(matching.mixed_matcher())
+    known = matching.keys(0)
+    fresh = [matching.keys(generation) for generation in range(1, rounds + 3)]
     return [
         Case("matcher, new key", lambda: ask(fresh.pop()), len(known)),
         Case("matcher, known key", lambda: ask(known), len(known)),

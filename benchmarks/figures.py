@@ -18,14 +18,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Goal:
-    """What the ratios should be, cell by cell; None: anything."""
+    """What the ratios should be, or with `absolute` our own figures, cell by cell; None: anything."""
 
     bounds: tuple[float | None, ...]
     at_most: bool = False
+    absolute: bool = False
 
-    def met(self, ratios: Sequence[float]) -> bool:
-        pairs = [(r, b) for r, b in zip(ratios, self.bounds, strict=True) if b is not None]
-        return all(ratio <= bound if self.at_most else ratio >= bound for ratio, bound in pairs)
+    def met(self, figures: Sequence[float]) -> bool:
+        pairs = [(f, b) for f, b in zip(figures, self.bounds, strict=True) if b is not None]
+        return all(figure <= bound if self.at_most else figure >= bound for figure, bound in pairs)
 
     def __str__(self) -> str:
         bounds = " / ".join("–" if bound is None else f"{bound:g}" for bound in self.bounds)
@@ -51,7 +52,10 @@ class Row:
     @property
     def met(self) -> bool | None:
         """None: there is no goal, or nothing to judge it by."""
-        return None if self.goal is None or not self.ratio else self.goal.met(self.ratio)
+        if self.goal is None:
+            return None
+        figures = self.ours if self.goal.absolute else self.ratio
+        return self.goal.met(figures) if figures else None
 
 
 def interleaved(rounds: int, sides: dict[K, Callable[[], T]]) -> dict[K, list[T]]:

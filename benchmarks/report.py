@@ -18,6 +18,7 @@ PARTS = {
     "bare": "The same without persistence",
     "values": "The same by size of the value, everysec",
     "webhooks": "SET (k/s) at pipeline 1 / 16 with webhooks, everysec",
+    "matcher": "Processor time of the matcher",
     "delivery": "Webhooks delivered while writes come in as fast as they are taken, everysec",
     "latency": "From sending SET to its event at the receiver, p50 / p99",
     "memory": "Resident memory",
@@ -51,7 +52,8 @@ def several(values: Sequence[float]) -> str:
 def goal_of(row: Row) -> str:
     if row.goal is None or row.met is None:
         return ""
-    return f"{row.goal} {'✓' if row.met else '✗'}"
+    unit = f" {row.unit}" if row.goal.absolute else ""
+    return f"{row.goal}{unit} {'✓' if row.met else '✗'}"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -104,7 +106,7 @@ def restored(data: dict[str, Any]) -> Figures:
     def row(fields: dict[str, Any]) -> Row:
         fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items() if name != "met"}
         if fields["goal"] is not None:
-            fields["goal"] = Goal(tuple(fields["goal"]["bounds"]), fields["goal"]["at_most"])
+            fields["goal"] = Goal(**fields["goal"] | {"bounds": tuple(fields["goal"]["bounds"])})
         return Row(**fields)
 
     return Figures(**data | {"rows": tuple(map(row, data["rows"]))})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import check
-from benchmarks.check import LIMITS, Case, Result, chunks_of, encoded, measured, mixed_globs, rendered
+from benchmarks.check import LIMITS, Case, Result, chunks_of, encoded, measured, rendered
 from ferrite_hooks.resp.parser import Parser
 
 
@@ -53,10 +53,3 @@ def test_preparation_happens_before_every_round() -> None:
     prepared: list[int] = []
     measured([Case("x", lambda: None, 1, lambda: prepared.append(1))], 3, {})
     assert len(prepared) == 4  # the first is to warm up
-
-
-def test_globs_are_mixed() -> None:
-    globs = mixed_globs(1000)
-    assert len(set(globs)) == 1000
-    for wanted in (lambda g: g.startswith(b"*"), lambda g: b"[" in g, lambda g: b"*" not in g):
-        assert any(map(wanted, globs))
