@@ -13,15 +13,11 @@ member's bytes.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import ItemsView, Iterator
-from math import inf, nextafter
-from operator import itemgetter
 from typing import Any
 
-from sortedcontainers import SortedList
-
 from ferrite_hooks.values.index import Index
+from ferrite_hooks.values.order import Order
 
 
 class ZSet:
@@ -37,7 +33,7 @@ class ZSet:
         self.scores: dict[bytes, float] = {} if scores is None else scores
         self.big = False
         self.index: Index | None = None
-        self._order: Any = None  # SortedList of (score, member), or None
+        self._order: Order | None = None
         self._moved: dict[bytes, float | None] = {}  # member -> its score in _order, None = not in it
 
     def __len__(self) -> int:
@@ -67,7 +63,7 @@ class ZSet:
 
     def parts(self) -> list[Any]:
         """Every container that grows with the members, for whoever empties them bit by bit."""
-        order = [self._order._lists] if self._order is not None else []
+        order = self._order.parts() if self._order is not None else []
         return [self.scores, self._moved, *order, *(self.index.parts() if self.index is not None else ())]
 
     # -- one member
@@ -104,10 +100,9 @@ class ZSet:
     def pop(self, count: int = 1, highest: bool = False) -> list[tuple[bytes, float]]:
         """Removes up to `count` members from the low (or the high) end; returns them, the outermost first."""
         order, scores = self._ordered(), self.scores
-        end = -1 if highest else 0
         popped = []
         for _ in range(min(count, len(scores))):
-            member = order.pop(end)[1]
+            member = order.pop(highest)
             popped.append((member, scores.pop(member)))
             if self.index is not None:
                 self.index.discard(member)
@@ -120,7 +115,7 @@ class ZSet:
         score = self.scores.get(member)
         if score is None:
             return None
-        position: int = self._ordered().bisect_left((score, member))
+        position = self._ordered().rank(member, score)
         return len(self.scores) - 1 - position if reverse else position
 
     def range(self, start: int, stop: int, reverse: bool = False) -> list[bytes]:
@@ -132,8 +127,7 @@ class ZSet:
             return []
         if reverse:
             start, stop = length - stop, length - start
-        pairs: list[tuple[float, bytes]] = self._ordered()[start:stop]
-        members = [pair[1] for pair in pairs]
+        members = self._ordered().slice(start, stop)
         if reverse:
             members.reverse()
         return members
@@ -142,8 +136,9 @@ class ZSet:
         self, low: float, high: float, low_open: bool = False, high_open: bool = False
     ) -> tuple[int, int]:
         """Positions (start, stop) of the members with low <= score <= high; an open end is excluded."""
-        start = self._below_score(low, low_open)
-        return start, max(start, self._below_score(high, not high_open))
+        order = self._ordered()
+        start = order.below_score(low, low_open)
+        return start, max(start, order.below_score(high, not high_open))
 
     def span_by_member(
         self, low: bytes | None, high: bytes | None, low_open: bool = False, high_open: bool = False
@@ -151,8 +146,9 @@ class ZSet:
         """Positions (start, stop) of the members with low <= member <= high; None is that end of the set.
 
         Means something only when higher scores never have lower members, above all when all scores are equal."""
-        start = 0 if low is None else self._below_member(low, low_open)
-        stop = len(self.scores) if high is None else self._below_member(high, not high_open)
+        order = self._ordered()
+        start = 0 if low is None else order.below_member(low, low_open)
+        stop = len(self.scores) if high is None else order.below_member(high, not high_open)
         return start, max(start, stop)
 
     # -- by hash
@@ -165,25 +161,6 @@ class ZSet:
 
     # -- the order
 
-    def _below_score(self, score: float, inclusive: bool) -> int:
-        """How many members have a lower score, or with `inclusive` a lower or equal one."""
-        if inclusive:
-            if score == inf:
-                return len(self.scores)
-            score = nextafter(score, inf)
-        below: int = self._ordered().bisect_left((score,))  # sorts before every pair of that score
-        return below
-
-    def _below_member(self, member: bytes, inclusive: bool) -> int:
-        """How many members are lower, or with `inclusive` lower or equal, when scores and members are in one order."""
-        order = self._ordered()
-        bisect = bisect_right if inclusive else bisect_left
-        if not order or order[0][0] != order[-1][0]:
-            return bisect(order, member, key=itemgetter(1))
-        pair = (order[0][0], member)
-        below: int = order.bisect_right(pair) if inclusive else order.bisect_left(pair)
-        return below
-
     def _note(self, member: bytes, old: float | None) -> None:
         moved = self._moved
         if member not in moved:
@@ -192,18 +169,18 @@ class ZSet:
                 self._order = None
                 moved.clear()
 
-    def _ordered(self) -> Any:
+    def _ordered(self) -> Order:
         """The index, with all changes applied."""
         order, scores, moved = self._order, self.scores, self._moved
         if order is None:
-            order = self._order = SortedList(zip(scores.values(), scores, strict=True))
+            order = self._order = Order(scores)
         elif moved:
             for member, old in moved.items():
                 score = scores.get(member)
                 if score != old:
                     if old is not None:
-                        order.remove((old, member))
+                        order.remove(member, old)
                     if score is not None:
-                        order.add((score, member))
+                        order.add(member, score)
             moved.clear()
         return order
