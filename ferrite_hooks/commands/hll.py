@@ -6,8 +6,11 @@ the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ferrite_hooks import errors
 from ferrite_hooks.engine.command import Argv, command
+from ferrite_hooks.engine.keyspace import Database
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import OK, Reply, Simple
@@ -19,6 +22,14 @@ def _checked(value: bytes | None) -> bytes | None:
     if value is not None and not hll.is_hll(value):
         raise ReplyError(errors.NOT_HLL)
     return value
+
+
+def _all(db: Database, keys: list[bytes]) -> Iterator[bytes]:
+    """One after the other: a corrupt one is noticed before the next is looked at."""
+    for key in keys:
+        value = _checked(db.read(key, bytes))
+        if value is not None:
+            yield value
 
 
 @command(
@@ -46,16 +57,16 @@ def pfadd(s: Session, argv: Argv) -> Reply:
 )  # fmt: skip
 def pfcount(s: Session, argv: Argv) -> Reply:
     db, engine = s.db, s.engine
-    values = [value for key in argv[1:] if (value := _checked(db.read(key, bytes))) is not None]
-    if not values:
-        return 0
     try:
         if len(argv) > 2:
-            return hll.count_union(values)
-        cardinality = hll.cached_count(values[0])
+            return hll.count_union(_all(db, argv[1:]))
+        value = _checked(db.read(argv[1], bytes))
+        if value is None:
+            return 0
+        cardinality = hll.cached_count(value)
         if cardinality is None:
-            cardinality = hll.count(values[0])
-            db.place(argv[1], hll.with_cached_count(values[0], cardinality))
+            cardinality = hll.count(value)
+            db.place(argv[1], hll.with_cached_count(value, cardinality))
             engine.dirty += 1
             engine.effect(*argv)
         return cardinality
@@ -71,9 +82,8 @@ def pfcount(s: Session, argv: Argv) -> Reply:
 def pfmerge(s: Session, argv: Argv) -> Reply:
     db = s.db
     target = _checked(db.read(argv[1], bytes)) or hll.EMPTY
-    sources = [value for key in argv[2:] if (value := _checked(db.read(key, bytes))) is not None]
     try:
-        merged = hll.merge([target, *sources], s.engine.settings["hll-sparse-max-bytes"])
+        merged = hll.merge(target, _all(db, argv[2:]), s.engine.settings["hll-sparse-max-bytes"])
     except CorruptError:
         raise ReplyError(errors.CORRUPT_HLL)
     db.put(argv[1], merged, "pfadd", keep_ttl=True)

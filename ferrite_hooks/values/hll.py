@@ -15,7 +15,8 @@ import math
 import random
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import chain
 
 REGISTERS = 1 << 14
 HEADER = 16
@@ -75,11 +76,12 @@ def add(value: bytes, elements: Iterable[bytes], max_bytes: int = SPARSE_MAX_BYT
     return None if after == value else _stale(after)
 
 
-def merge(values: Sequence[bytes], max_bytes: int = SPARSE_MAX_BYTES) -> bytes:
-    """The union, written over the first value. Dense as soon as one of them is. Raises CorruptError."""
-    target, union = values[0], _union(values)
+def merge(target: bytes, values: Iterable[bytes], max_bytes: int = SPARSE_MAX_BYTES) -> bytes:
+    """The union of the target and others, written over the target. Dense as soon as one of them is. Raises
+    CorruptError."""
+    union, sparse = _union(chain((target,), values))
     after = None
-    if all(map(is_sparse, values)):
+    if sparse:
         after = _raise_sparse(target, [place for place in enumerate(union) if place[1]], max_bytes)
     return _stale(_dense(target, union) if after is None else after)
 
@@ -89,9 +91,9 @@ def count(value: bytes) -> int:
     return _estimate(registers(value))
 
 
-def count_union(values: Sequence[bytes]) -> int:
+def count_union(values: Iterable[bytes]) -> int:
     """The estimated cardinality of the union. Raises CorruptError."""
-    return _estimate(_union(values))
+    return _estimate(_union(values)[0])
 
 
 def cached_count(value: bytes) -> int | None:
@@ -231,11 +233,13 @@ def _max(a: bytes, b: bytes) -> bytes:
     return ((x & keep) | (y & ~keep)).to_bytes(REGISTERS, "little")
 
 
-def _union(values: Sequence[bytes]) -> bytes:
-    union = bytes(REGISTERS)
+def _union(values: Iterable[bytes]) -> tuple[bytes, bool]:
+    """The registers of the union, and whether all are sparse."""
+    union, sparse = bytes(REGISTERS), True
     for value in values:
         union = _max(union, registers(value))
-    return union
+        sparse = sparse and is_sparse(value)
+    return union, sparse
 
 
 # The estimator of Otmar Ertl: arXiv:1702.01284

@@ -99,7 +99,8 @@ def test_wrong_types_and_damage_are_refused(both: Pair) -> None:
     set_both(both, b"good", sparse)
     both.events()
     for key in ("hash", *values):
-        for command in ("PFCOUNT {}", "PFCOUNT {} good", "PFMERGE good {}", "PFMERGE {} good", "PFDEBUG GETREG {}"):
+        for command in ("PFCOUNT {}", "PFCOUNT {} good", "PFMERGE good {}", "PFMERGE {} good", "PFDEBUG GETREG {}",
+                        "PFCOUNT {} tail magic", "PFMERGE {} tail magic", "PFMERGE tail {}"):  # fmt: skip
             both.check(*command.format(key).split())
     both.check("PFADD", "hash", "a")
     both.check("PFADD", "magic", "a")
