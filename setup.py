@@ -13,7 +13,7 @@ from setuptools import setup
 HOT = {
     "": "clock counters errors messagepack recovery",
     "resp": "encoder parser reply",
-    "values": "encoding field_times geohash index longdouble order stream zset",
+    "values": "encoding field_times geohash hll index longdouble order stream zset",
     "webhooks": (
         "changes courier delivery desk http1 lanes match patterns payload postman queue refill registry send sending "
         "sign spill"

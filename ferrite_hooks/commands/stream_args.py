@@ -13,7 +13,7 @@ from ferrite_hooks.engine.command import Argv
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import INVALID_STREAM_ID, SYNTAX, ReplyError
-from ferrite_hooks.resp.reply import Pairs, Reply
+from ferrite_hooks.resp.reply import Entries, Pairs, Reply
 from ferrite_hooks.values.stream import MAX_ID, U64, Fields, Stream, format_id, parse_id, parse_partial_id
 
 _TRIM_LIMIT_MAX = 1_000_000  # entries that an approximate trim may delete at once, whatever a node holds
@@ -65,7 +65,7 @@ def entry(id: int, fields: Fields) -> Reply:
 
 
 def entries(found: list[tuple[int, Fields]]) -> Reply:
-    return [[format_id(id), list(fields)] for id, fields in found]
+    return Entries([(format_id(id), fields) for id, fields in found])
 
 
 # Trimming

@@ -18,6 +18,7 @@ from ferrite_hooks.resp.reply import (
     BigNumber,
     Double,
     Encoded,
+    Entries,
     Members,
     NilArray,
     NoReply,
@@ -110,6 +111,7 @@ def _shared(resp: int) -> dict[type, Convert]:
         str: lambda lua, value: _text(value),
         tuple: _list(resp),
         Push: _list(resp, lambda value: value.items),
+        Entries: _list(resp, lambda value: ([id, list(fields)] for id, fields in value.items)),
         Several: lambda lua, value: to_lua(lua, resp, value.items[-1]),  # an attribute is not for scripts
         NoReply: lambda lua, value: False,
         ReplyError: lambda lua, value: lua.table(error_table(_text(value.text))),

@@ -15,6 +15,7 @@ from ferrite_hooks.resp.reply import (
     BigNumber,
     Double,
     Encoded,
+    Entries,
     Members,
     NilArray,
     NoReply,
@@ -151,6 +152,12 @@ def _sequence(mark: bytes, encode: Encode, items: Callable[[Any], Any] = lambda 
     return write
 
 
+def _entries(out: Out, value: Entries) -> None:
+    out.append(b"*%d\r\n" % len(value.items))
+    for id, fields in value.items:
+        _begin(out, b"*2\r\n$%d\r\n%b\r\n*%d" % (len(id), id, len(fields)), list(fields))
+
+
 def _several(encode: Encode) -> Encode:
     def write(out: Out, value: Several) -> None:
         for item in value.items:
@@ -189,6 +196,7 @@ _OTHERS2: dict[type, Encode] = {
     NoReply: lambda out, value: None,
     Verbatim: lambda out, value: _bulk(out, value.text),
     Several: _several(encode2),
+    Entries: _entries,
     Encoded: lambda out, value: out.append(value.wire),
     BigNumber: lambda out, value: _bulk(out, value.digits),
     Double: lambda out, value: _bulk(out, value.digits),
@@ -210,6 +218,7 @@ _OTHERS3: dict[type, Encode] = {
     NoReply: lambda out, value: None,
     Verbatim: _verbatim3,
     Several: _several(encode3),
+    Entries: _entries,
     Encoded: lambda out, value: out.append(value.wire),
     BigNumber: lambda out, value: out.append(b"(%b\r\n" % value.digits),
     Double: lambda out, value: out.append(b",%b\r\n" % value.digits),

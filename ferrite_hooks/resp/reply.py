@@ -6,6 +6,7 @@ ReplyError. How each looks on the wire in RESP2 and RESP3 is the encoder's busin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -93,6 +94,15 @@ class Pairs:
 def flat(value: dict[Any, Any]) -> list[Any]:
     """Key and value in turns, as Pairs has them."""
     return list(chain.from_iterable(value.items()))
+
+
+class Entries:
+    """Entries of a stream: the id of each, and its fields and values in turns."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[tuple[bytes, Sequence[bytes]]]) -> None:
+        self.items = items
 
 
 class BigNumber:

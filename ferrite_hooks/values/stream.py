@@ -64,11 +64,9 @@ def first_id_of(ms: int) -> int:
 
 def format_id(id: int) -> bytes:
     """The id as clients see it: b"<ms>-<seq>"."""
-    moment = _latest[0]
+    moment = _moment_of(id)
     seq = id - moment.first
-    if 0 <= seq < 1024:
-        return moment.text + _SEQS[seq]
-    return b"%d-%d" % (id >> 64, id & U64)
+    return moment.text + (_SEQS[seq] if seq < 1024 else b"%d" % seq)
 
 
 def parse_id(raw: bytes, missing_seq: int = 0) -> int | None:

@@ -148,6 +148,7 @@ def shape(client: Client) -> Any:
         if isinstance(info, dict):
             for volatile in (b"radix-tree-keys", b"radix-tree-nodes"):
                 del info[volatile]
+            info[b"entries"] = info[b"entries"].items
             for group in info[b"groups"]:
                 for consumer in group[b"consumers"]:
                     del consumer[b"seen-time"], consumer[b"active-time"]
