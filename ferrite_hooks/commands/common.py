@@ -70,8 +70,10 @@ def strtod(raw: bytes) -> float | None:
 def double(raw: bytes, error: str = NOT_FLOAT) -> float:
     """A double as Redis reads it: decimal, hexadecimal or inf; never nan, no blanks, neither too large nor too
     small for a double."""
-    if len(raw) < 19 and raw.isdigit():  # what there is most of
-        return float(raw)
+    if len(raw) < 19:  # what there is most of
+        digits = raw[1:] if raw[:1] == b"-" else raw
+        if digits.isdigit() or digits.replace(b".", b"", 1).isdigit():
+            return float(raw)
     value = strtod(raw)
     if value is None or (isinf(value) and b"n" not in raw.lower()) or (value == 0 and _NOT_ZERO.match(raw)):
         raise ReplyError(error)

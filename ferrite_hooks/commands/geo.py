@@ -87,14 +87,18 @@ def geoadd(s: Session, argv: Argv) -> Reply:
     options = {option.upper() for option in argv[2:at]}
     if (len(argv) - at) % 3 or {b"NX", b"XX"} <= options:
         raise ReplyError(SYNTAX)
-    positions = zip(argv[at::3], argv[at + 1 :: 3], strict=True)
-    scores = [encode(*_position(longitude, latitude)) for longitude, latitude in positions]
-    if not scores:
+    if at == len(argv):
         raise ReplyError(SYNTAX)
-    members = argv[at + 2 :: 3]
-    reply = add(s, argv[1], options, list(map(float, scores)), members)
-    pairs = [part for score, member in zip(scores, members, strict=True) for part in (b"%d" % score, member)]
-    s.engine.effect(b"ZADD", *argv[1:at], *pairs)
+    scores: list[float] = []
+    members: list[bytes] = []
+    effect = [b"ZADD", *argv[1:at]]
+    for triple in range(at, len(argv), 3):
+        score, member = encode(*_position(argv[triple], argv[triple + 1])), argv[triple + 2]
+        scores.append(float(score))
+        members.append(member)
+        effect += (b"%d" % score, member)
+    reply = add(s, argv[1], options, scores, members)
+    s.engine.effect_of(effect)
     return reply
 
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Oracle
 
-from ferrite_hooks.commands.common import add_long_doubles, long_double
+from ferrite_hooks.commands.common import add_long_doubles, double, long_double
 from ferrite_hooks.errors import ReplyError
+from ferrite_hooks.resp.encoder import format_double
 
 NUMBERS = [
     b"0", b"-0", b"0.1", b"-.5", b"5.", b"100.1", b"3.0e3", b"1e17", b"123456789012345678901234567890", b"1e-17",
@@ -32,6 +33,26 @@ def test_long_doubles_are_redis_s(oracle: Oracle, value: bytes) -> None:
     for increment in NUMBERS:
         oracle("SET", "k", value)
         assert ours(value, increment) == oracle("INCRBYFLOAT", "k", increment), (value, increment)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(NUMBERS)
+    | st.floats().map(lambda n: b"%.17g" % n)
+    | st.text("0123456789-+._ex", max_size=22).map(str.encode)
+)
+def test_doubles_are_redis_s(redis_port: int, value: bytes) -> None:
+    connection = Oracle(redis_port)
+    try:
+        connection("DEL", "k")
+        reply = connection("ZADD", "k", value, "m")
+        score = format_double(double(value) + 0.0)  # the compact encoding has no -0
+        assert reply == b":1\r\n"
+        assert connection("ZSCORE", "k", "m") == b"$%d\r\n%b\r\n" % (len(score), score)
+    except ReplyError as error:
+        assert reply == b"-%b\r\n" % error.text.encode()
+    finally:
+        connection.close()
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
