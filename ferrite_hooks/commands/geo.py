@@ -6,6 +6,8 @@ walk the score ranges that the shape needs, measure each point, sort, cut, reply
 
 from __future__ import annotations
 
+from typing import Final
+
 from ferrite_hooks.commands.common import double, integer
 from ferrite_hooks.commands.zsets import add, store
 from ferrite_hooks.engine.command import Argv, command
@@ -40,6 +42,7 @@ STORE_WITH = "ERR %s is not compatible with WITHDIST, WITHHASH and WITHCOORD opt
 ONE_CENTRE = "ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for %s"
 ONE_SHAPE = "ERR exactly one of BYRADIUS and BYBOX can be specified for %s"
 
+_HIGHEST: Final = float((1 << 52) - 1)  # score that GEOADD makes
 _METRES = {b"m": 1.0, b"km": 1000.0, b"ft": 0.3048, b"mi": 1609.34}
 
 Position = tuple[float, float]  # longitude, latitude
@@ -61,6 +64,8 @@ def _unit(raw: bytes) -> float:
 
 def _bits(score: float) -> int:
     """A score as 64 bits; those that GEOADD never makes are converted as Redis's machine code does it."""
+    if 0.0 <= score <= _HIGHEST:
+        return int(score)
     if -(1 << 63) <= score < 1 << 64:
         return int(score) % (1 << 64)
     return 0 if score > 0 else 1 << 63
@@ -93,7 +98,8 @@ def geoadd(s: Session, argv: Argv) -> Reply:
     members: list[bytes] = []
     effect = [b"ZADD", *argv[1:at]]
     for triple in range(at, len(argv), 3):
-        score, member = encode(*_position(argv[triple], argv[triple + 1])), argv[triple + 2]
+        longitude, latitude = _position(argv[triple], argv[triple + 1])
+        score, member = encode(longitude, latitude), argv[triple + 2]
         scores.append(float(score))
         members.append(member)
         effect += (b"%d" % score, member)
@@ -180,12 +186,13 @@ def _found(zset: ZSet, shape: Shape, limit: int) -> list[Point]:
     """The points in the order of search, no more than `limit` unless that is 0."""
     points: list[Point] = []
     for low, high in search_spans(shape):
-        for member in zset.range(*zset.span_by_score(low, high, high_open=True)):
+        start, stop = zset.span_by_score(low, high, high_open=True)
+        for member in zset.range(start, stop):
             score = zset.scores[member]
-            position = decode(_bits(score))
-            metres = distance_within(shape, *position)
+            longitude, latitude = decode(_bits(score))
+            metres = distance_within(shape, longitude, latitude)
             if metres is not None:
-                points.append(Point(member, score, position, metres))
+                points.append(Point(member, score, (longitude, latitude), metres))
                 if len(points) == limit:
                     return points
     return points

@@ -225,7 +225,10 @@ def lindex(s: Session, argv: Argv) -> Reply:
 def lrange(s: Session, argv: Argv) -> Reply:
     start, stop = integer(argv[2]), integer(argv[3])
     value = s.db.read(argv[1], List)
-    return [] if value is None else value.span(*_bounds(len(value), start, stop))
+    if value is None:
+        return []
+    start, stop = _bounds(len(value), start, stop)
+    return value.span(start, stop)
 
 
 @command(
