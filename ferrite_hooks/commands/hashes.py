@@ -48,10 +48,8 @@ def set_fields(
     if value.times and not keep_ttl:
         for field in pairs[::2]:
             value.times.drop(field)
-    if len(pairs) == 2:
-        value[pairs[0]] = pairs[1]
-    else:
-        value.update(zip(pairs[::2], pairs[1::2], strict=True))
+    for at in range(0, len(pairs), 2):
+        value[pairs[at]] = pairs[at + 1]
     if not value.big:
         grow_hash(value, pairs, s.engine.settings)
     db.commit(key, value, event, ("hash", pairs) if db.observed else None, ("hash", old) if old else None)

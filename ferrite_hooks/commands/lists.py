@@ -44,7 +44,10 @@ def push(s: Session, key: bytes, value: List | None, elements: list[bytes], left
 
 def pop(s: Session, key: bytes, value: List, most: int, left: bool) -> list[bytes]:
     """Takes up to `most` elements off one end of `value`, which is what `key` holds."""
-    gone = value.cut(min(most, len(value)), left)
+    if most == 1:  # mostly
+        gone = [value.popleft() if left else value.pop()]
+    else:
+        gone = value.cut(min(most, len(value)), left)
     s.db.commit(key, value, "lpop" if left else "rpop", old=("list", gone))
     return gone
 

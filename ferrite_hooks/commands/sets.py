@@ -147,7 +147,7 @@ def sismember(s: Session, argv: Argv) -> Reply:
 )  # fmt: skip
 def smismember(s: Session, argv: Argv) -> Reply:
     value = s.db.read(argv[1], Set)
-    return [0] * (len(argv) - 2) if value is None else [int(member in value) for member in argv[2:]]
+    return [0] * (len(argv) - 2) if value is None else [1 if member in value else 0 for member in argv[2:]]
 
 
 @command(

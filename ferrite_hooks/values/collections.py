@@ -26,7 +26,8 @@ class Hash(dict[bytes, bytes]):
     __slots__ = ("big", "index", "times")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        super().__init__(fields)
+        if fields:  # mostly there are none yet
+            super().__init__(fields)
         self.index: Index | None = None
         self.big = False  # has outgrown Redis's compact encoding; never goes back
         self.times: FieldTimes | None = None
@@ -51,7 +52,8 @@ class List(deque[bytes]):
     __slots__ = ("big",)
 
     def __init__(self, elements: Iterable[bytes] = ()) -> None:
-        super().__init__(elements)
+        if elements:
+            super().__init__(elements)
         self.big = False  # was last seen as a quicklist
 
     def copy(self) -> List:
@@ -116,7 +118,8 @@ class Set(set[bytes]):
     __slots__ = ("big", "index")
 
     def __init__(self, members: Iterable[bytes] = ()) -> None:
-        super().__init__(members)
+        if members:
+            super().__init__(members)
         self.index: Index | None = None
         self.big = 0  # 0 intset, 1 listpack, 2 hashtable: encodings only ever grow
 

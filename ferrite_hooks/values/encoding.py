@@ -53,7 +53,7 @@ def grow_hash(value: Hash, added: Collection[bytes], settings: Settings) -> None
     """Notes the encoding of a hash after fields and values were set."""
     if not value.big and (
         len(value) > settings["hash-max-listpack-entries"]
-        or max(map(len, added), default=0) > settings["hash-max-listpack-value"]
+        or _any_longer(added, settings["hash-max-listpack-value"])
     ):
         value.big = True
 
@@ -68,7 +68,7 @@ def grow_set(value: Set, added: Collection[bytes], settings: Settings) -> None:
         value.big = 1
     if value.big == 1 and (
         len(value) > settings["set-max-listpack-entries"]
-        or max(map(len, added), default=0) > settings["set-max-listpack-value"]
+        or _any_longer(added, settings["set-max-listpack-value"])
     ):
         value.big = 2
 
@@ -77,9 +77,16 @@ def grow_zset(value: ZSet, added: Collection[bytes], settings: Settings) -> None
     """Notes the encoding of a sorted set after members were added."""
     if not value.big and (
         len(value) > settings["zset-max-listpack-entries"]
-        or max(map(len, added), default=0) > settings["zset-max-listpack-value"]
+        or _any_longer(added, settings["zset-max-listpack-value"])
     ):
         value.big = True
+
+
+def _any_longer(added: Collection[bytes], most: int) -> bool:
+    for element in added:  # noqa: SIM110  # any() would be a generator, for every write
+        if len(element) > most:
+            return True
+    return False
 
 
 def settle(value: Any, settings: Settings) -> None:
