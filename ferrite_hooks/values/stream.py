@@ -64,9 +64,12 @@ def first_id_of(ms: int) -> int:
 
 def format_id(id: int) -> bytes:
     """The id as clients see it: b"<ms>-<seq>"."""
-    moment = _moment_of(id)
+    moment = _latest[0]
     seq = id - moment.first
-    return moment.text + (_SEQS[seq] if seq < 1024 else b"%d" % seq)
+    if 0 <= seq < 1024:
+        return moment.text + _SEQS[seq]
+    ms = id >> 64
+    return b"%d-%d" % (ms, id - (ms << 64))
 
 
 def parse_id(raw: bytes, missing_seq: int = 0) -> int | None:
