@@ -45,16 +45,16 @@ class Order:
 
     def below_score(self, score: float, inclusive: bool) -> int:
         """How many have a lower score, or with `inclusive` a lower or equal one."""
-        bisect = bisect_right if inclusive else bisect_left
-        chunk = bisect(self._last_scores, score)
-        within = bisect(self._scores[chunk], score) if chunk < len(self._scores) else 0
-        return self._before(chunk) + within
+        return self._below(self._last_scores, self._scores, score, inclusive)
 
     def below_member(self, member: bytes, inclusive: bool) -> int:
         """How many members are lower, or with `inclusive` lower or equal, where no higher score has a lower member."""
+        return self._below(self._last_members, self._members, member, inclusive)
+
+    def _below(self, last: list[Any], chunks: list[list[Any]], bound: Any, inclusive: bool) -> int:
         bisect = bisect_right if inclusive else bisect_left
-        chunk = bisect(self._last_members, member)
-        within = bisect(self._members[chunk], member) if chunk < len(self._members) else 0
+        chunk = bisect(last, bound)
+        within = bisect(chunks[chunk], bound) if chunk < len(chunks) else 0
         return self._before(chunk) + within
 
     def slice(self, start: int, stop: int) -> list[bytes]:
