@@ -384,7 +384,7 @@ class _Runs:
             first += run[1]
             at += run[2]
         self.firsts.append(first)  # where a run after the last would begin
-        self.cut = self.runs[-1] if at > end else None  # an XZERO whose second byte is not there
+        self.cut = at > end  # the last one is an XZERO whose second byte is not there
 
     def set(self, index: int, rank: int, room: int) -> bool:
         """Raises a register to `rank`. False when that takes more than `room` bytes, or another encoding.
@@ -408,6 +408,8 @@ class _Runs:
             return False
         self.grown += growth
         self.changed = True
+        if at == len(self.runs) - 1:
+            self.cut = False
         self.runs[at : at + 1] = split
         self.firsts[at : at + 1] = [self.firsts[at], index, index + 1][left == 0 :][: len(split)]
         self._join(max(at - 1, 0))
@@ -435,7 +437,7 @@ class _Runs:
                 code.append(span - 1)
             else:
                 code += bytes((0x40 | span - 1 >> 8, span - 1 & 255))
-        if self.cut is not None and self.runs[-1] is self.cut:
+        if self.cut:
             code.pop()
         return bytes(code)
 
