@@ -26,7 +26,7 @@ from ferrite_hooks.engine.keyspace import stub
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.errors import NO_SUCH_KEY, SYNTAX, ReplyError
 from ferrite_hooks.resp.reply import NIL_ARRAY, OK, Reply
-from ferrite_hooks.values.stream import MAX_ID, U64, Stream, format_id
+from ferrite_hooks.values.stream import MAX_ID, U64, Stream, format_id, format_new_id
 from ferrite_hooks.webhooks.model import Written
 
 _PLAIN: Final = Added(2, None, True, None)  # XADD key * …
@@ -59,7 +59,7 @@ def xadd(s: Session, argv: Argv) -> Reply:
         stream.append(id, fields, settings["stream-node-max-entries"], settings["stream-node-max-bytes"])
     except ValueError:
         raise ReplyError(errors.XADD_TOO_LARGE)
-    name = format_id(id)
+    name = format_new_id(id)
     db.commit(key, stream, "xadd", ("stream", [name, *fields]) if db.observed else None, old)
     if options.trim is not None:
         if options.trim.apply(stream):

@@ -43,7 +43,7 @@ class _Moment:
         self.text = b"%d-" % ms
 
 
-_latest: Final = [_Moment(0)]  # of the id that was made or taken apart last: most often the next one has the same
+_latest: Final = [_Moment(0)]  # of the id that was made last: most often the next one has the same
 _SEQS: Final = [b"%d" % seq for seq in range(1024)]
 
 
@@ -64,12 +64,15 @@ def first_id_of(ms: int) -> int:
 
 def format_id(id: int) -> bytes:
     """The id as clients see it: b"<ms>-<seq>"."""
+    seq = id & U64
+    return b"%d-%b" % (id >> 64, _SEQS[seq]) if seq < 1024 else b"%d-%d" % (id >> 64, seq)
+
+
+def format_new_id(id: int) -> bytes:
+    """`format_id` for one that was just made: the next may well be of the same millisecond."""
     moment = _latest[0]
     seq = id - moment.first
-    if 0 <= seq < 1024:
-        return moment.text + _SEQS[seq]
-    ms = id >> 64
-    return b"%d-%d" % (ms, id - (ms << 64))
+    return moment.text + _SEQS[seq] if 0 <= seq < 1024 else format_id(id)
 
 
 def parse_id(raw: bytes, missing_seq: int = 0) -> int | None:
