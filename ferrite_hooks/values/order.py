@@ -11,8 +11,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Any, Final
 
-FULL: Final = 1024  # members of a chunk from which on it is split …
-SCANT: Final = 128  # … and below which it joins its neighbour
+FULL: Final = 1024  # the most members of a chunk: with more it is split …
+SCANT: Final = 128  # … and with fewer than these it joins its neighbour
 
 
 class Order:
