@@ -374,11 +374,13 @@ local function call_tables(f, protocol, keys, args)
   resp = protocol
   return finish(xpcall(function() return f(keys, args) end, handler))
 end
-local function eval(f, protocol, count, first, ...)
-  if count == 1 then return eval_tables(f, protocol, {first}, {...}) end -- most scripts have one key
-  return eval_tables(f, protocol, divided(count, first, ...))
+local function with_words(run)
+  return function(f, protocol, count, first, ...)
+    if count == 1 then return run(f, protocol, {first}, {...}) end -- most have one key
+    return run(f, protocol, divided(count, first, ...))
+  end
 end
-local function call(f, protocol, ...) return call_tables(f, protocol, divided(...)) end
+local eval, call = with_words(eval_tables), with_words(call_tables)
 
 -- libraries of functions --------------------------------------------------------------------------------------
 

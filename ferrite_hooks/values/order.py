@@ -59,10 +59,9 @@ class Order:
 
     def slice(self, start: int, stop: int) -> list[bytes]:
         """The members at positions start <= p < stop, all of which are there."""
-        chunk, size = 0, stop - start
-        if len(self._members) > 1:
-            chunk, start = self._find(start)
-        found = self._members[chunk][start : start + size]
+        size = stop - start
+        chunk, at = self._find(start)
+        found = self._members[chunk][at : at + size]
         while len(found) < size:
             chunk += 1
             found += self._members[chunk][: size - len(found)]

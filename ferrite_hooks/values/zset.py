@@ -146,9 +146,8 @@ class ZSet:
         """Positions (start, stop) of the members with low <= member <= high; None is that end of the set.
 
         Means something only when higher scores never have lower members, above all when all scores are equal."""
-        order = self._ordered()
-        start = 0 if low is None else order.below_member(low, low_open)
-        stop = len(self.scores) if high is None else order.below_member(high, not high_open)
+        start = 0 if low is None else self._ordered().below_member(low, low_open)
+        stop = len(self.scores) if high is None else self._ordered().below_member(high, not high_open)
         return start, max(start, stop)
 
     # -- by hash

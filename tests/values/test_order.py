@@ -27,9 +27,9 @@ class Model:
     def score(self) -> float:
         return self.random.choice((-inf, inf, float(self.random.randrange(self.levels))))
 
-    def add(self, low: float | None = None) -> None:
+    def add(self, score: float | None = None) -> None:
         member = b"new%d" % self.random.randrange(1 << 40)
-        score = self.score() if low is None else low
+        score = self.score() if score is None else score
         self.order.add(member, score)
         insort(self.pairs, (score, member))
 
@@ -52,7 +52,7 @@ class Model:
             assert order.below_score(score, True) == bisect_right(scores, score)
         sizes = [len(chunk) for chunk in order.parts()[0]]
         assert sizes == [len(chunk) for chunk in order.parts()[1]]
-        assert len(sizes) < 2 or min(sizes[:-1]) >= SCANT, "all but what the last one begins with"
+        assert len(sizes) < 2 or min(sizes[:-1]) >= SCANT, "only the last one may begin with fewer"
         assert not sizes or (min(sizes) > 0 and max(sizes) <= FULL)
 
 
