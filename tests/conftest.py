@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +16,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # for the benchmarks; last, or 
 
 from fakes import Client, Harness
 from oracle import Oracle
+from process import redis_server
 
 from ferrite_hooks.version import build
 
@@ -44,30 +42,9 @@ def redis_port() -> Iterator[int]:
     """The port of a redis-server that lives as long as this test process."""
     if shutil.which("redis-server") is None:
         pytest.fail("redis-server is not installed; `make test` installs it")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    directory = tempfile.mkdtemp(prefix="oracle-")
-    process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", directory,
-         "--enable-debug-command", "yes", "--loglevel", "warning"],
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise
-                time.sleep(0.02)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(directory, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="oracle-") as directory, redis_server(Path(directory)) as client:
+        client.close()  # nobody counts it
+        yield client.connection_pool.connection_kwargs["port"]
 
 
 @pytest.fixture(scope="session")

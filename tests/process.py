@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from random import SystemRandom
 
@@ -17,15 +18,50 @@ import redis
 
 
 def free_port() -> int:
-    """One below those that the system gives to outgoing connections: it stays free until a server takes it."""
+    """One below those that the system gives to outgoing connections, and this test process's own: it stays free until
+    a server takes it."""
     while True:
-        port = _chance.randrange(16_384, 32_768)
+        port = next(_ports)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
 
 
-_chance = SystemRandom()  # not the tests' own, which may have one seed in all of their processes
+def _shares() -> Iterator[int]:
+    """Each of the test processes beside each other has ports of its own, and comes back to one after all the others."""
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = [*range(outgoing // 2 + share, outgoing, shares)]
+    SystemRandom().shuffle(ports)  # not by the tests' own chance, which may have one seed in all of their processes
+    return cycle(ports)
+
+
+_ports = _shares()
+
+
+@contextmanager
+def redis_server(directory: Path, file: str = "dump.rdb") -> Iterator[redis.Redis]:
+    """What we are compared with; it starts from this file of the directory, if it is there."""
+    port = free_port()
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory),
+             "--dbfilename", file, "--enable-debug-command", "yes", "--loglevel", "warning"]  # fmt: skip
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    client = redis.Redis(port=port, protocol=2, retry=None)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                client.ping()
+                break
+            except redis.RedisError:
+                assert process.poll() is None and time.monotonic() < deadline, "redis-server does not start"
+                time.sleep(0.02)
+        yield client
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(10)
 
 
 class ServerProcess:

@@ -7,16 +7,13 @@ entries, functions) is compared command by command.
 from __future__ import annotations
 
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-from process import ServerProcess, free_port
+from process import ServerProcess, redis_server
 from rdb_world import command, fill, stream_as_read
 
 FAR = 4_102_444_800_000  # unix ms
@@ -26,30 +23,6 @@ LIBRARIES = (
 )
 DATABASES = (0, 1, 15)
 ENCODINGS = {b"int", b"embstr", b"raw", b"quicklist", b"listpack", b"intset", b"hashtable", b"skiplist", b"stream"}
-
-
-@contextmanager
-def redis_server(directory: Path, name: str = "dump.rdb") -> Iterator[Any]:
-    """A redis-server that starts from the file `name` of a directory, if it is there."""
-    port = free_port()
-    words = ["redis-server", "--port", str(port), "--save", "", "--dir", str(directory), "--dbfilename", name,
-             "--enable-debug-command", "yes", "--loglevel", "warning"]  # fmt: skip
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    client = redis.Redis(port=port, protocol=2, retry=None)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.RedisError:
-                assert process.poll() is None and time.monotonic() < deadline, "redis-server does not start from it"
-                time.sleep(0.02)
-        yield client
-    finally:
-        client.close()
-        process.terminate()
-        process.wait(10)
 
 
 @contextmanager

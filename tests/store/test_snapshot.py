@@ -7,14 +7,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-from process import free_port
+from process import redis_server
 from rdb_world import as_read, check, fill
 
 from ferrite_hooks.store.fork import fork
@@ -23,32 +20,6 @@ from ferrite_hooks.values.collections import Hash, List
 
 MARK = Mark("abcdefgh", 42, 4711)
 STATE = ([[4711, 1, 0, "set", b"\xff", None]], [["hook", 1, {"name": "n", "secret": "s\udcff"}], ["queue", 1, []]])
-
-
-@contextmanager
-def redis_server(directory: Path) -> Iterator[Any]:
-    """A redis-server that starts from the dump.rdb of a directory."""
-    port = free_port()
-    process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--save", "", "--dir", str(directory), "--loglevel", "warning"],
-        stdout=subprocess.DEVNULL,
-    )
-    client = redis.Redis(port=port, protocol=2)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.RedisError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError("redis-server does not start from it") from None
-                time.sleep(0.02)
-        yield client
-    finally:
-        client.close()
-        process.terminate()
-        process.wait(10)
 
 
 def databases() -> list[tuple[int, dict[bytes, Any], dict[bytes, int]]]:
