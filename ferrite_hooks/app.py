@@ -122,7 +122,7 @@ class App:
         self.engine.refresh()
         await self.listeners.serve()
         try:
-            await self._start_web()
+            self._start_web()
             gc.disable()  # data has no cycles: looking for them again and again would only cost
             await self._load()
         except (JournalError, ListenError, SnapshotDamaged, RecoveryError, ReplyError, OSError) as error:
@@ -132,8 +132,7 @@ class App:
             gc.enable()
         self.ready = True
         self.loop.call_later(SWEEP_SECONDS, self._sweep)
-        gc.collect()
-        gc.freeze()  # what was loaded stays: the collector need not look at it again
+        _freeze()
         gc.set_threshold(50_000, 20, 100)
 
     def _equip_engine(self) -> None:
@@ -220,19 +219,18 @@ class App:
             keys, seconds, recovery.keys_loaded, origin, recovery.frames,
         )  # fmt: skip
 
-    async def _start_web(self) -> None:
+    def _start_web(self) -> None:
         server = self.config.server
         if not server.metrics_port:
             return
         self.web = Web(self.engine, self.health)
         if self.outlet is not None:
-            self.web.add(self.outlet.collector())
+            self.web.add(self.outlet.collector)
         try:
-            await self.web.start(server.metrics_bind, server.metrics_port)
+            self.web.start(server.metrics_bind, server.metrics_port, _freeze)
         except OSError as error:
             where = f"{server.metrics_bind}:{server.metrics_port}"
-            taken = error.errno == errno.EADDRINUSE  # asyncio's text has the address a second time
-            why = "the port is in use" if taken else error.strerror or error
+            why = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or error
             raise ListenError(
                 f"cannot serve metrics on {where}: {why}; choose another with --metrics-port, 0 = off"
             ) from error
@@ -445,6 +443,12 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+
+def _freeze() -> None:
+    """What was loaded stays: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _fail(name: str, why: str) -> None:

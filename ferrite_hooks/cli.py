@@ -11,9 +11,9 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
-from ferrite_hooks import listen, tools
 from ferrite_hooks.config import Config, ConfigError, load
 from ferrite_hooks.version import REDIS_VERSION, __version__, build
 
@@ -35,12 +35,12 @@ _FLAGS = (
     ("--fsync", "journal.fsync", "W", "always, everysec or no"),
 )  # fmt: skip
 
-# subcommand -> its arguments, and what it does
-_TOOLS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]] = {
-    "listen": (listen.add_arguments, listen.run),
-    "verify": (listen.add_verify_arguments, listen.run_verify),
-    "check": (tools.add_check_arguments, tools.run_check),
-    "backup": (tools.add_backup_arguments, tools.run_backup),
+# subcommand -> the module that has it, which a server does without, and its functions: arguments, and what it does
+_TOOLS = {
+    "listen": ("listen", "add_arguments", "run"),
+    "verify": ("listen", "add_verify_arguments", "run_verify"),
+    "check": ("tools", "add_check_arguments", "run_check"),
+    "backup": ("tools", "add_backup_arguments", "run_backup"),
 }
 
 
@@ -88,10 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line. Returns the exit code: 0 all is well, 1 cannot start, 2 wrong usage or configuration."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in _TOOLS:
-        add_arguments, run = _TOOLS[words[0]]
-        parser = argparse.ArgumentParser(prog=f"ferrite-hooks {words[0]}")
-        add_arguments(parser)
-        return run(parser.parse_args(words[1:]))
+        return _tool(words[0], words[1:])
     args = _parser().parse_args(words)
     if argv is None and not args.check_config:
         _hide_password(words, args)
@@ -106,6 +103,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("the configuration is good")
         return 0
     return serve(config, args.config, overrides)
+
+
+def _tool(name: str, words: list[str]) -> int:
+    module, add_arguments, run = _TOOLS[name]
+    tool = import_module(f"ferrite_hooks.{module}")
+    parser = argparse.ArgumentParser(prog=f"ferrite-hooks {name}")
+    getattr(tool, add_arguments)(parser)
+    code: int = getattr(tool, run)(parser.parse_args(words))
+    return code
 
 
 def _hide_password(words: list[str], args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import NamedTuple
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -80,3 +81,16 @@ class WebhookCounters:
         self.last_delivery = max(self.last_delivery, other.last_delivery)
         self.duration.add(other.duration)
         self.end_to_end.add(other.end_to_end)
+
+
+class WebhookSample(NamedTuple):
+    """One webhook at the moment of a scrape."""
+
+    name: str
+    counters: WebhookCounters
+    pending: int
+    capacity: int
+    oldest_pending_age_ms: int
+    circuit_open: bool
+    spilled: int = 0
+    read_failures: int = 0

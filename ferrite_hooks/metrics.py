@@ -6,26 +6,11 @@ Every series of a webhook exists, at 0, as soon as the webhook does, and goes wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ferrite_hooks.counters import Histogram, WebhookCounters
-
-
-class WebhookSample(NamedTuple):
-    """One webhook at the moment of a scrape."""
-
-    name: str
-    counters: WebhookCounters
-    pending: int
-    capacity: int
-    oldest_pending_age_ms: int
-    circuit_open: bool
-    spilled: int = 0
-    read_failures: int = 0
-
+from ferrite_hooks.counters import Histogram, WebhookSample
 
 _Value = Callable[[WebhookSample], float]
 _COUNTERS: list[tuple[str, str, list[tuple[tuple[str, ...], _Value]], tuple[str, ...]]] = [

@@ -16,13 +16,12 @@ from contextlib import suppress
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.config import Config
 from ferrite_hooks.config_keys import Webhooks as WebhooksConfig
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.webhooks import attach, seams
-from ferrite_hooks.metrics import WebhookCollector
 from ferrite_hooks.server.tick import Tick
 from ferrite_hooks.store.journal import Journal
 from ferrite_hooks.webhooks.courier import Terms
@@ -35,6 +34,9 @@ from ferrite_hooks.webhooks.model import Backoff, Overflow, Tls, Webhook
 from ferrite_hooks.webhooks.options import Limits
 from ferrite_hooks.webhooks.payload import event_id
 from ferrite_hooks.webhooks.postman import Postman, processes_for
+
+if TYPE_CHECKING:
+    from ferrite_hooks.metrics import WebhookCollector
 
 # kept over a restart even when [webhooks.queue] persistence is off
 _LASTING = {"hook", "serial", "counters"}
@@ -145,6 +147,8 @@ class Outlet:
 
     def collector(self) -> WebhookCollector:
         """The webhooks' metrics."""
+        from ferrite_hooks.metrics import WebhookCollector  # only what serves metrics waits for its import
+
         return WebhookCollector(
             self.manager.samples,
             lambda: self.history.lost if self.history is not None else 0,

@@ -65,15 +65,17 @@ def redis_server(directory: Path, file: str = "dump.rdb") -> Iterator[redis.Redi
 
 
 class ServerProcess:
-    """`ferrite-hooks` on free ports; its data stays in `directory` over `kill` and `start`. Unless the options say
-    otherwise it sends webhooks itself: most tests need no second process, whose start takes its time."""
+    """`ferrite-hooks` on free ports; its data stays in `directory` over `kill` and `start`. It starts with what most
+    tests need and no more: it has no metrics, and sends webhooks itself unless the options say otherwise."""
 
-    def __init__(self, directory: Path, *options: str, program: Sequence[str] = ("-m", "ferrite_hooks")) -> None:
+    def __init__(
+        self, directory: Path, *options: str, program: Sequence[str] = ("-m", "ferrite_hooks"), metrics: bool = False
+    ) -> None:
         self.directory = directory
         self.program = program
         self.options = ("--set", "webhooks.delivery.sender_processes=0", *options)
         self.port = free_port()
-        self.metrics_port = free_port()
+        self.metrics_port = free_port() if metrics else 0
         self.log_path = directory.with_name(directory.name + ".log")
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -179,7 +179,7 @@ def test_what_redis_has_and_we_have_not_is_listed(redis_port: int) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path_factory.mktemp("docs") / "data") as running:
+    with ServerProcess(tmp_path_factory.mktemp("docs") / "data", metrics=True) as running:
         yield running
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from ferrite_hooks.counters import WebhookCounters
-from ferrite_hooks.metrics import WebhookCollector, WebhookSample
+from ferrite_hooks.counters import WebhookCounters, WebhookSample
+from ferrite_hooks.metrics import WebhookCollector
 
 SERIES = """\
 ferrite_webhook_events_matched_total{webhook="w"} 0.0

@@ -58,7 +58,7 @@ def site(tmp_path: Path) -> Iterator[ServerProcess]:
     config = tmp_path / "ferrite.toml"
     config.write_text(f'[server]\nrequirepass = "{PASSWORD}"\nloglevel = "debug"\n')
     config.chmod(0o600)
-    server = ServerProcess(tmp_path / "data", "--config", str(config))
+    server = ServerProcess(tmp_path / "data", "--config", str(config), metrics=True)
     with server:
         yield server
 

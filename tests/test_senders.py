@@ -24,7 +24,7 @@ class Site:
 
     def __init__(self, directory: Path, receiver: Receiver) -> None:
         self.receiver = receiver
-        self.server = ServerProcess(directory, "--set", "webhooks.delivery.sender_processes=2")
+        self.server = ServerProcess(directory, "--set", "webhooks.delivery.sender_processes=2", metrics=True)
         self.client = redis.asyncio.Redis()
 
     async def start(self) -> None:

@@ -1,74 +1,78 @@
-"""The HTTP side for operators: /metrics for Prometheus, /healthz (the process runs) and /readyz (it takes work)."""
+"""The HTTP side for operators: /metrics for Prometheus, /healthz (the process runs) and /readyz (it takes work).
+
+Importing aiohttp and prometheus_client takes as long as all else that a start does together. It is done beside the
+start; until then requests wait in the socket's queue.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import Any
-
-from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+import logging
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.engine.engine import Engine
-from ferrite_hooks.web.store_metrics import StoreCollector
 
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
-class _One(CollectorRegistry):
-    """A registry of a metric that has been collected."""
+    from ferrite_hooks.web.pages import Pages
 
-    def __init__(self, metric: Metric) -> None:
-        super().__init__()
-        self._metric = metric
+log = logging.getLogger("ferrite_hooks.web")
 
-    def collect(self) -> Iterator[Metric]:
-        yield self._metric
+_BACKLOG = 128
 
 
 class Web:
     """Serves on one address. Collectors may be added until it starts."""
 
     def __init__(self, engine: Engine, health: Callable[[], dict[str, Any]]) -> None:
+        self._engine = engine
         self._health = health
-        self._registry = CollectorRegistry()
-        self._registry.register(StoreCollector(engine))
-        self._runner: web.AppRunner | None = None
+        self._collectors: list[Callable[[], Collector]] = []
+        self._serving: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
         self.port = 0
 
-    def add(self, collector: Collector) -> None:
-        self._registry.register(collector)
+    def add(self, collector: Callable[[], Collector]) -> None:
+        """What makes one, once what it needs is imported."""
+        self._collectors.append(collector)
 
-    async def start(self, address: str, port: int) -> None:
-        """Raises OSError when the address cannot be used."""
-        application = web.Application()
-        application.add_routes(
-            [
-                web.get("/metrics", self._metrics),
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-            ]
-        )
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, address, port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+    def start(self, address: str, port: int, served: Callable[[], object]) -> None:
+        """Listens; `served` is called when requests are answered, too. Raises OSError when the address cannot be
+        used."""
+        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        self.port = listener.getsockname()[1]
+        self._serving = asyncio.create_task(self._serve(listener, served))
 
-    async def stop(self) -> None:
-        if self._runner is not None:
-            runner, self._runner = self._runner, None
+    async def _serve(self, listener: socket.socket, served: Callable[[], object]) -> None:
+        with listener:
+            try:
+                pages = await asyncio.to_thread(_import_pages)
+                collectors = [collector() for collector in self._collectors]
+                runner = await pages(self._engine, collectors, self._health).serve(listener)
+            except Exception:
+                log.exception("metrics and health cannot be served")
+                return
+            served()
+            await self._stopping.wait()
             await runner.cleanup()
 
-    async def _metrics(self, request: web.Request) -> web.Response:
-        # A thousand webhooks make three megabytes: commands run between the metrics, and while each becomes text.
-        parts = [await asyncio.to_thread(generate_latest, _One(metric)) for metric in self._registry.collect()]
-        return web.Response(body=b"".join(parts), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def stop(self) -> None:
+        self._stopping.set()
+        if self._serving is not None:
+            await self._serving
 
-    async def _healthz(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
 
-    async def _readyz(self, request: web.Request) -> web.Response:
-        health = self._health()
-        return web.json_response(health, status=200 if health["ready"] else 503)
+def _import_pages() -> type[Pages]:
+    from ferrite_hooks.web.pages import Pages
+
+    return Pages

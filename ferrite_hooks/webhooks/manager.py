@@ -20,8 +20,7 @@ from typing import Any
 
 import orjson
 
-from ferrite_hooks.counters import DURABLE, WebhookCounters
-from ferrite_hooks.metrics import WebhookSample
+from ferrite_hooks.counters import DURABLE, WebhookCounters, WebhookSample
 from ferrite_hooks.store.frames import Frame
 from ferrite_hooks.webhooks.changes import revive
 from ferrite_hooks.webhooks.conditions import conditions_hold

@@ -21,7 +21,7 @@ from process import ServerProcess, free_port
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path / "data") as running:
+    with ServerProcess(tmp_path / "data", metrics=True) as running:
         yield running
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import aiohttp
 from fakes import Harness
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ferrite_hooks.web.server import Web
+from ferrite_hooks.web.store_metrics import StoreCollector
 
 
 class Watching(Collector):
@@ -35,8 +37,8 @@ class Watching(Collector):
 
 async def test_commands_run_between_the_metrics_of_a_scrape(harness: Harness) -> None:
     web, watching = Web(harness.engine, lambda: {"ready": True}), Watching()
-    web.add(watching)
-    await web.start("127.0.0.1", 0)
+    web.add(lambda: watching)
+    web.start("127.0.0.1", 0, lambda: None)
     counting = asyncio.create_task(watching.count())
     try:
         async with aiohttp.ClientSession() as http:
@@ -47,5 +49,8 @@ async def test_commands_run_between_the_metrics_of_a_scrape(harness: Harness) ->
         await web.stop()
     assert len(set(watching.asked)) == 3
     names = [line.split()[2] for line in body.splitlines() if line.startswith("# TYPE")]
-    whole = generate_latest(web._registry).decode()
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(harness.engine))
+    registry.register(watching)
+    whole = generate_latest(registry).decode()
     assert names == [line.split()[2] for line in whole.splitlines() if line.startswith("# TYPE")]
