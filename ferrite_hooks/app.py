@@ -47,6 +47,7 @@ log = logging.getLogger("ferrite_hooks")
 LOAD_SLICE_SECONDS = 0.02  # of replay between looks at the sockets
 LOAD_REPORT_SECONDS = 3.0  # between lines in the log
 SWEEP_SECONDS = 1.0
+WEB_BYTES = 12 << 20  # that aiohttp and prometheus_client take; data may arrive while they are imported
 POSITION_GAP = 1 << 20  # skipped after a crash: events may have left whose record did not survive
 
 
@@ -227,13 +228,20 @@ class App:
         if self.outlet is not None:
             self.web.add(self.outlet.collector)
         try:
-            self.web.start(server.metrics_bind, server.metrics_port, _freeze)
+            memory = self.engine.memory.measure()
+            self.web.start(server.metrics_bind, server.metrics_port, lambda: self._web_serves(memory))
         except OSError as error:
             where = f"{server.metrics_bind}:{server.metrics_port}"
             why = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or error
             raise ListenError(
                 f"cannot serve metrics on {where}: {why}; choose another with --metrics-port, 0 = off"
             ) from error
+
+    def _web_serves(self, before: int) -> None:
+        """What was imported for it is the server's, not data: `before` are the bytes in use until then."""
+        meter = self.engine.memory
+        meter.startup += max(0, min(meter.measure() - before, WEB_BYTES))
+        _freeze()
 
     def health(self) -> dict[str, Any]:
         """What /readyz says: `ready` and, when not, why."""

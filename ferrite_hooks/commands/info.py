@@ -11,6 +11,7 @@ import platform
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from ferrite_hooks.engine.command import Argv, all_commands, command
@@ -271,7 +272,7 @@ def _keyspace(engine: Engine) -> Fields:
     now = engine.clock.now
     for db in engine.databases:
         if db.data:
-            left = [when - now for when in db.expires.values()][:100]
+            left = [when - now for when in islice(db.expires.values(), 100)]
             average = max(0, sum(left) // len(left)) if left else 0
             yield f"db{db.index}", f"keys={len(db.data)},expires={len(db.expires)},avg_ttl={average}"
 

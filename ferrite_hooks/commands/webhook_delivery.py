@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from ferrite_hooks.commands.webhook import FLAGS, SINCE, find, manager_of, number, options, refusing
@@ -103,7 +104,7 @@ def stats(s: Session, argv: Argv) -> Reply:
 def dead(s: Session, argv: Argv) -> Reply:
     count = number(options(argv, 2, (b"COUNT",)), b"COUNT", 10, 1, MAX_COUNT)
     manager, delivery = manager_of(s), find(s, argv[1])
-    newest = list(delivery.dead.values())[::-1][:count]
+    newest = islice(reversed(delivery.dead.values()), count)
     return [report.letter(manager, letter) for letter in newest]
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -274,7 +274,11 @@ def _categories(made: Command, extra: str) -> frozenset[str]:
     return frozenset(name for name in found if name[0] != "-" and f"-{name}" not in found)
 
 
+_all: list[Command] = []  # as far as somebody has asked since the last declaration
+
+
 def _add(made: Command) -> None:
+    _all.clear()
     made.id = next(_ids)
     if made.parent:
         family = COMMANDS[made.parent.encode()].subcommands
@@ -286,12 +290,14 @@ def _add(made: Command) -> None:
         COMMANDS[name] = COMMANDS[name.upper()] = made
 
 
-def all_commands() -> Iterator[Command]:
+def all_commands() -> Sequence[Command]:
     """Every command once, subcommands behind their container."""
-    for name, made in COMMANDS.items():
-        if name == made.name.encode():
-            yield made
-            yield from made.subcommands.values()
+    if not _all:
+        for name, made in COMMANDS.items():
+            if name == made.name.encode():
+                _all.append(made)
+                _all.extend(made.subcommands.values())
+    return _all
 
 
 def find(argv: Argv) -> Command:

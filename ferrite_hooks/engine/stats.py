@@ -32,4 +32,4 @@ class Stats:
 
 def total_calls() -> int:
     """Commands that have run since the start."""
-    return sum(made.calls for made in all_commands())
+    return sum([made.calls for made in all_commands()])

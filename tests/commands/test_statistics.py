@@ -129,3 +129,12 @@ def test_migrate_finds_its_keys_behind_passwords(both: Pair) -> None:
         ("", 0, 500, "AUTH2", "KEYS", "KEYS", "KEYS", "a"), ("", 0, 500, "COPY", "REPLACE", "KEYS", "a"),
     ):  # fmt: skip
         both.check("COMMAND", "GETKEYS", "MIGRATE", "host", "port", *words)
+
+
+def test_the_average_time_to_live_is_that_of_a_sample(harness: Harness, client: Client) -> None:
+    for n in range(150):
+        client("SET", f"k{n}", n, "PX", 60_000 if n < 100 else 3_600_000)
+    client("SET", "stays", 1)
+    assert "\r\ndb0:keys=151,expires=150,avg_ttl=60000\r\n" in render(harness.engine, {"keyspace"})
+    harness.advance(1000)
+    assert ",avg_ttl=59000\r\n" in render(harness.engine, {"keyspace"})
