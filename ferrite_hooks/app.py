@@ -231,7 +231,7 @@ class App:
             memory = self.engine.memory.measure()
             self.web.start(server.metrics_bind, server.metrics_port, lambda: self._web_serves(memory))
         except OSError as error:
-            where = f"{server.metrics_bind}:{server.metrics_port}"
+            where = _address(server.metrics_bind, server.metrics_port)
             why = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or error
             raise ListenError(
                 f"cannot serve metrics on {where}: {why}; choose another with --metrics-port, 0 = off"
@@ -271,7 +271,7 @@ class App:
         if self.outlet is not None:
             lines.append(self.outlet.banner())
         if self.web is not None:
-            where = f"http://{server.metrics_bind}:{self.web.port}"
+            where = f"http://{_address(server.metrics_bind, self.web.port)}"
             lines.append(f"metrics on {where}/metrics, health on {where}/healthz and /readyz")
         return lines
 
@@ -451,6 +451,10 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _freeze() -> None:

@@ -79,6 +79,8 @@ def test_health_and_metrics(server: ServerProcess) -> None:
     status, body = http(server.metrics_port, "/metrics")
     assert 'ferrite_commands_total{cmd="set"} 1.0' in body
     assert "ferrite_connected_clients" in body and "ferrite_memory_used_bytes" in body
+    with server.client() as client:
+        assert client.info("memory")["used_memory_dataset"] < 4 << 20, "what metrics need is no data"
 
 
 def test_a_port_in_use_is_one_clear_line(server: ServerProcess, tmp_path: Path) -> None:
@@ -93,6 +95,13 @@ def test_a_metrics_port_in_use_is_one_clear_line(server: ServerProcess, tmp_path
     found = run("--port", str(free_port()), "--dir", str(tmp_path / "other"), "--metrics-port", port)
     assert found.returncode == 1
     assert f"127.0.0.1:{port}: the port is in use; choose another with --metrics-port" in found.stderr
+
+
+def test_a_metrics_address_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    words = ["--port", str(free_port()), "--dir", str(tmp_path / "data"), "--metrics-port", "9122"]
+    found = run(*words, "--set", "server.metrics_bind=2001:db8::1")
+    assert found.returncode == 1
+    assert "cannot serve metrics on [2001:db8::1]:9122: " in found.stderr and "Traceback" not in found.stderr
 
 
 def test_a_directory_in_use_names_the_process(server: ServerProcess) -> None:
