@@ -32,7 +32,6 @@ HOT = {
     "store": "cursor files frames journal output packed rdb_read rdb_write",
 }
 
-
 COMPILERS = 8  # at a time at most: each takes up to a few hundred MB
 
 

@@ -33,7 +33,7 @@ from ferrite_hooks.outlet import Outlet
 from ferrite_hooks.recovery import Recovery, RecoveryError, open_journal, snapshot_path
 from ferrite_hooks.server.clients import Clients
 from ferrite_hooks.server.connection import Connection
-from ferrite_hooks.server.listener import ListenError, raise_file_limit
+from ferrite_hooks.server.listener import ListenError, raise_file_limit, spelled
 from ferrite_hooks.server.listening import Listeners
 from ferrite_hooks.server.tick import NO_LIMIT, Tick
 from ferrite_hooks.store.files import DISK, Files
@@ -231,7 +231,7 @@ class App:
             memory = self.engine.memory.measure()
             self.web.start(server.metrics_bind, server.metrics_port, lambda: self._web_serves(memory))
         except OSError as error:
-            where = _address(server.metrics_bind, server.metrics_port)
+            where = spelled(server.metrics_bind, server.metrics_port)
             why = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or error
             raise ListenError(
                 f"cannot serve metrics on {where}: {why}; choose another with --metrics-port, 0 = off"
@@ -271,7 +271,7 @@ class App:
         if self.outlet is not None:
             lines.append(self.outlet.banner())
         if self.web is not None:
-            where = f"http://{_address(server.metrics_bind, self.web.port)}"
+            where = f"http://{spelled(server.metrics_bind, self.web.port)}"
             lines.append(f"metrics on {where}/metrics, health on {where}/healthz and /readyz")
         return lines
 
@@ -451,10 +451,6 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _freeze() -> None:

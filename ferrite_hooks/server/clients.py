@@ -17,6 +17,7 @@ from ferrite_hooks.engine.client_info import kind_of, memory
 from ferrite_hooks.engine.engine import Engine
 from ferrite_hooks.engine.session import Session
 from ferrite_hooks.resp.parser import Parser
+from ferrite_hooks.server.listener import spelled
 
 if TYPE_CHECKING:
     from ferrite_hooks.server.connection import Connection
@@ -184,6 +185,5 @@ def _keep_alive(sock: socket.socket, seconds: int) -> None:
 
 def _address(name: object) -> str:
     if isinstance(name, tuple):
-        host, port = name[0], name[1]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return spelled(name[0], name[1])
     return f"{name.decode(errors='replace') if isinstance(name, bytes) else name}:0"

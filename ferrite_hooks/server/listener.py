@@ -23,32 +23,38 @@ class ListenError(Exception):
     """An address cannot be listened on; the text is one line for the user."""
 
 
+def spelled(host: str, port: int) -> str:
+    """An address as URLs have it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def open_tcp(host: str, port: int, backlog: int) -> socket.socket:
+    """A listening socket. Raises OSError."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
 def bind_tcp(address: str, port: int, backlog: int) -> socket.socket | None:
     """A listening socket. None: the address has a leading `-`, as in redis.conf, and is missing on this machine. Raises
     ListenError."""
-    optional = address.startswith("-")
     host = address.removeprefix("-")
     host = {"*": "0.0.0.0", "::*": "::", "localhost": "127.0.0.1"}.get(host, host)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        return open_tcp(host, port, backlog)
     except OSError as error:
-        if optional:
-            return None
-        raise ListenError(f"cannot listen on {host}: {error.strerror}") from error
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(backlog)
-    except OSError as error:
-        listener.close()
-        if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        if address.startswith("-") and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             return None
         raise ListenError(_explain(f"{host}:{port}", error)) from error
-    listener.setblocking(False)
-    return listener
 
 
 def bind_unix(path: str, mode: int, backlog: int) -> socket.socket:

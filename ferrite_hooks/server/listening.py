@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from ferrite_hooks.config_keys import Server
-from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, serve, tls_context
+from ferrite_hooks.server.listener import ListenError, bind_tcp, bind_unix, serve, spelled, tls_context
 
 
 class Listener:
@@ -42,7 +42,7 @@ class Listener:
     def __str__(self) -> str:
         name = self.socket.getsockname()
         host, port = self.place[0], name[1] if isinstance(name, tuple) else 0
-        where = (f"[{name[0]}]:{port}" if ":" in name[0] else f"{name[0]}:{port}") if port else host
+        where = spelled(name[0], port) if port else host
         return f"{where} (TLS)" if self.tls else where
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ferrite_hooks.engine.engine import Engine
+from ferrite_hooks.server.listener import open_tcp
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -42,14 +43,7 @@ class Web:
     def start(self, address: str, port: int, served: Callable[[], object]) -> None:
         """Listens; `served` is called when requests are answered, too. Raises OSError when the address cannot be
         used."""
-        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address, port))
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
+        listener = open_tcp(address, port, _BACKLOG)
         self.port = listener.getsockname()[1]
         self._serving = asyncio.create_task(self._serve(listener, served))
 
