@@ -1,8 +1,9 @@
 """One client's socket: bytes in, commands run, bytes out.
 
-A chunk's commands run in one go and their replies leave in one write, after the tick's changes were journaled
-(see tick.py). A client that does not read is not read from, and what it has sent already waits, as does what would
-make too large a reply at once: so nothing it does makes replies pile up.
+A chunk waits until the loop has read from all clients; its commands run in one go and their replies leave in one
+write, after the tick's changes were journaled (see tick.py). A client that does not read is not read from, and what
+it has sent already waits, as does what would make too large a reply at once: so nothing it does makes replies pile
+up.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Connection:
         self.session: Session
         self.transport: asyncio.Transport
         self.parser: Parser
+        self.chunk: bytes | None = None  # has arrived and is about to be read
         self.waiting: deque[Argv] = deque()  # commands that were read but cannot run yet
         self.waiting_bytes = 0  # that have arrived since there was nothing in it
         self.paused = False  # reading is paused
@@ -56,8 +58,37 @@ class Connection:
         self.clients.welcome(self)
 
     def data_received(self, data: bytes) -> None:
-        s, parser = self.session, self.parser
-        if s.close_after_reply:
+        if self.chunk is not None:
+            self.tick.read()
+        self.chunk = data
+        self.tick.arrived(self, len(data))
+
+    def eof_received(self) -> None:
+        """The peer has said all: asyncio closes the transport, too."""
+        self.tick.read()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.waiting.clear()
+        self.clients.farewell(self)
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self._hold()
+
+    def resume_writing(self) -> None:
+        self.full = False
+        if self.tick.clients_limit:
+            self.clients.weigh(self, 0)
+        self.resume()
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """Runs what the chunk completes."""
+        s, parser, data = self.session, self.parser, self.chunk
+        self.chunk = None
+        if data is None or s.close_after_reply:
             return
         s.last_at = self.tick.began()
         s.engine.host.input_bytes += len(data)
@@ -84,26 +115,6 @@ class Connection:
         elif not commands and parser.buffered > self.clients.query_limit:
             self.clients.drop(self, "query buffer limit")
         self.reading = 0
-
-    def eof_received(self) -> None:
-        """The peer has said all: asyncio closes the transport, too."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
-        self.waiting.clear()
-        self.clients.farewell(self)
-
-    def pause_writing(self) -> None:
-        self.full = True
-        self._hold()
-
-    def resume_writing(self) -> None:
-        self.full = False
-        if self.tick.clients_limit:
-            self.clients.weigh(self, 0)
-        self.resume()
-
-    # -- running ---------------------------------------------------------------------------------------------
 
     def _run(self, commands: list[Argv]) -> None:
         s = self.session

@@ -175,14 +175,59 @@ async def test_those_who_only_read_in_the_tick_of_the_failure_get_their_reply(tm
         # Both commands arrive in one tick: the connections are fed by hand, in the loop.
         connections[0].data_received(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nw\r\n")
         connections[1].data_received(b"*2\r\n$3\r\nGET\r\n$1\r\nx\r\n")
-        sent: list[tuple[int, bytes]] = []
-        for number, connection in enumerate(connections):
-            connection.transport = _Spy(connection.transport, lambda data, n=number: sent.append((n, data)))
+        sent = watched(connections)
         await until(lambda: app.engine.write_error)
         assert sent == [(1, b"_\r\n")]
         disk.full = False
         await until(lambda: not app.engine.write_error)
         assert sent == [(1, b"_\r\n"), (0, b"+OK\r\n")]
+
+
+async def test_chunks_run_in_their_order_when_the_loop_has_been_around(tmp_path: Path) -> None:
+    async with running(tmp_path) as app, clients(app, 2):
+        connections = list(app.clients.connections.values())
+        sent = watched(connections)
+        connections[0].data_received(b"SET k v\r\nGET")
+        connections[1].data_received(b"GET k\r\n")
+        assert b"k" not in app.engine.databases[0].data
+        connections[0].data_received(b" k\r\n")  # a second one: what is there already runs first
+        assert b"k" in app.engine.databases[0].data
+        await until(lambda: len(sent) == 2)
+        assert sent == [(0, b"+OK\r\n$1\r\nv\r\n"), (1, b"$1\r\nv\r\n")]
+
+
+async def test_much_that_arrives_runs_before_the_loop_has_been_around(tmp_path: Path) -> None:
+    async with running(tmp_path) as app, clients(app, 2):
+        connections = list(app.clients.connections.values())
+        connections[0].data_received(b"SET first v\r\n")
+        assert not app.engine.databases[0].data
+        value = b"x" * tick.MOST_ARRIVED
+        connections[1].data_received(b"*3\r\n$3\r\nSET\r\n$6\r\nsecond\r\n$%d\r\n%b\r\n" % (len(value), value))
+        assert set(app.engine.databases[0].data) == {b"first", b"second"}
+
+
+async def test_a_fault_while_reading_costs_one_client_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fault() -> Any:
+        raise RuntimeError("what an angel would not do")
+
+    async with running(tmp_path) as app, clients(app, 2):
+        connections = list(app.clients.connections.values())
+        sent = watched(connections)
+        app.tick.clients_limit = 1 << 40  # who comes is weighed
+        connections[0].session.transport_info = fault
+        connections[0].data_received(b"PING\r\n")
+        connections[1].data_received(b"PING\r\n")
+        await until(lambda: connections[0].closed)
+        assert sent == [(1, b"+PONG\r\n")] and not connections[1].closed
+        assert "what an angel would not do" in caplog.text and "internal error" in caplog.text
+
+
+def watched(connections: list[Any]) -> list[tuple[int, bytes]]:
+    """What is written to each connection from now on, with its number."""
+    sent: list[tuple[int, bytes]] = []
+    for number, connection in enumerate(connections):
+        connection.transport = _Spy(connection.transport, lambda data, n=number: sent.append((n, data)))
+    return sent
 
 
 class _Spy:
