@@ -3,7 +3,7 @@
 A chunk waits until the loop has read from all clients; its commands run in one go and their replies leave in one
 write, after the tick's changes were journaled (see tick.py). A client that does not read is not read from, and what
 it has sent already waits, as does what would make too large a reply at once: so nothing it does makes replies pile
-up.
+up. What a client sent before it left runs, as in Redis.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
+from ferrite_hooks.engine.blocking import unblock
 from ferrite_hooks.engine.command import Argv
 from ferrite_hooks.engine.run import run
 from ferrite_hooks.engine.session import Session
@@ -47,7 +48,9 @@ class Connection:
         self.waiting_bytes = 0  # that have arrived since there was nothing in it
         self.paused = False  # reading is paused
         self.full = False  # the peer does not read fast enough
-        self.closed = False
+        self.closed = False  # nothing can be sent any more
+        self.ended = False  # no more will come, and not all that came has run
+        self.tls = False
         self.reading = 0  # bytes of the chunk whose commands are running
         self.owed = 0  # replies that wait for the disk
 
@@ -55,6 +58,7 @@ class Connection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.tls = transport.get_extra_info("sslcontext") is not None
         self.clients.welcome(self)
 
     def data_received(self, data: bytes) -> None:
@@ -63,14 +67,20 @@ class Connection:
         self.chunk = data
         self.tick.arrived(self, len(data))
 
-    def eof_received(self) -> None:
-        """The peer has said all: asyncio closes the transport, too."""
+    def eof_received(self) -> bool:
+        """The peer has said all. What it has said still runs and is answered, as far as nothing blocks it. True:
+        asyncio leaves the socket open (TLS has no use for that and closes it)."""
         self.tick.read()
+        if not (self.waiting or self.session.out or self.owed):
+            return False
+        self.ended = True
+        self.resume()
+        return not self.tls
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
-        self.waiting.clear()
-        self.clients.farewell(self)
+        self.closed = self.ended = True
+        self.full = False
+        self.resume()
 
     def pause_writing(self) -> None:
         self.full = True
@@ -143,7 +153,7 @@ class Connection:
     def resume(self) -> None:
         """Runs what waits, as far as it may."""
         s = self.session
-        if self.waiting and s.blocked is None and not (self.full or self.closed or s.close_after_reply):
+        if self.waiting and s.blocked is None and not (self.full or s.close_after_reply):
             commands = list(islice(self.waiting, _TURN))
             for _ in commands:
                 self.waiting.popleft()
@@ -156,9 +166,20 @@ class Connection:
         if self.paused and not (self.full or self.closed or self._ahead()):
             self.paused = False
             self.transport.resume_reading()
+        if self.ended and (s.close_after_reply or s.blocked is not None or not self.waiting):
+            if self.closed:
+                self._leave()
+            elif not s.close_after_reply:
+                self.clients.close(self)
+                unblock(s)
+
+    def _leave(self) -> None:
+        self.ended = False
+        self.waiting.clear()
+        self.clients.farewell(self)
 
     def _hold(self) -> None:
-        if not self.paused and not self.closed and (self.full or self._ahead()):
+        if not (self.paused or self.closed or self.ended) and (self.full or self._ahead()):
             self.paused = True
             self.transport.pause_reading()
 
