@@ -46,7 +46,7 @@ def parts(scale: Scale) -> dict[str, Callable[[], Iterator[Row]]]:
         "always": lambda: commands.commands("always", 2 * rounds, seconds / 3, some),
         "bare": lambda: commands.commands("off", 2 * rounds, seconds / 4, some),
         "values": lambda: commands.values(rounds, seconds / 2, (100, 10_000) if quick else commands.SIZES),
-        "webhooks": lambda: webhooks.cost(8 * rounds, seconds / 4),
+        "webhooks": lambda: webhooks.cost(6 * rounds, seconds / 4),
         "matcher": lambda: matching.matching(8 * rounds),
         "delivery": lambda: chain(delivery.throughput(rounds, events), delivery.commands_meanwhile(rounds, writes)),
         "latency": lambda: delivery.latencies(rounds, 500, 1.5 if quick else 5.0),
