@@ -50,7 +50,6 @@ class Connection:
         self.full = False  # the peer does not read fast enough
         self.closed = False  # nothing can be sent any more
         self.ended = False  # no more will come, and not all that came has run
-        self.tls = False
         self.reading = 0  # bytes of the chunk whose commands are running
         self.owed = 0  # replies that wait for the disk
 
@@ -58,7 +57,6 @@ class Connection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.tls = transport.get_extra_info("sslcontext") is not None
         self.clients.welcome(self)
 
     def data_received(self, data: bytes) -> None:
@@ -75,7 +73,7 @@ class Connection:
             return False
         self.ended = True
         self.resume()
-        return not self.tls
+        return self.transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = self.ended = True
