@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 from random import SystemRandom
+from typing import Any
 
 import redis
 
@@ -38,6 +39,15 @@ def _shares() -> Iterator[int]:
 
 
 _ports = _shares()
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """What `condition` returns once that is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.005)
+    return found
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from process import ServerProcess
+from process import ServerProcess, until
 from receiver import Received, Receiver, Reply
 
 from ferrite_hooks.tools import backup, check
@@ -21,14 +21,6 @@ OPTIONS = (
     "webhooks.queue.max_pending=2000000", "--set", "journal.segment_bytes=262144", "--set", "journal.retention_bytes=0",
     "--set", "journal.compact_percentage=0",
 )  # fmt: skip
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
-    return found
 
 
 def facts(client: Any, name: str = "w") -> dict[str, Any]:

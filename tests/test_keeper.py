@@ -8,27 +8,19 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from process import ServerProcess
+from process import ServerProcess, until
 from rdb_world import as_read, fill
 from receiver import Receiver, Reply
 
 DEAF = "http://127.0.0.1:9/hook"  # nobody listens there
 QUIET = ("--log-level", "notice", "--set", "server.enable_debug_command=yes")
 LIBRARY = "#!lua name=lib\nredis.register_function('answer', function() return 42 end)"
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
-    return found
 
 
 def facts(client: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from random import Random
 
 import pytest
 import redis
-from process import ServerProcess, free_port, redis_server
+from process import ServerProcess, free_port, redis_server, until
 
 MANY = 5000  # more than a client's turn, in one chunk
 
@@ -33,6 +32,10 @@ def said(wire: socket.socket, data: bytes) -> bytes:
 
 def sets(count: int) -> bytes:
     return b"".join(b"SET key:%d v\r\n" % n for n in range(count))
+
+
+def alone(client: redis.Redis) -> bool:
+    return len(client.client_list()) == 1
 
 
 @pytest.fixture(scope="module", params=["everysec", "always"])
@@ -78,7 +81,7 @@ def test_replies_that_do_not_fit_into_the_socket_follow(both: list[redis.Redis])
         wire.settimeout(20)
         size = sum(map(len, iter(lambda: wire.recv(1 << 16), b"")))
     assert size == 200 * len(b"$100000\r\n" + b"x" * 100_000 + b"\r\n")
-    until_alone(client)
+    until(lambda: alone(client))
 
 
 def test_however_clients_end_none_stays(both: list[redis.Redis]) -> None:
@@ -97,7 +100,7 @@ def test_however_clients_end_none_stays(both: list[redis.Redis]) -> None:
         wire.close()
         if random.random() < 0.3:
             client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    until_alone(client)
+    until(lambda: alone(client))
     assert client.info("clients")["blocked_clients"] == 0 and client.ping()
 
 
@@ -114,20 +117,5 @@ def test_commands_before_the_end_of_tls_run(tmp_path: Path, certificates: Path) 
                 wire.sendall(sets(count))
                 with suppress(ssl.SSLError):  # the replies come behind our farewell
                     wire.unwrap()
-            until_there_are(client, count)
-            until_alone(client)
+            until(lambda client=client, count=count: client.dbsize() == count and alone(client))
         assert "eof_received" not in server.log()
-
-
-def until_there_are(client: redis.Redis, keys: int) -> None:
-    deadline = time.monotonic() + 20
-    while client.dbsize() != keys:
-        assert time.monotonic() < deadline, client.dbsize()
-        time.sleep(0.005)
-
-
-def until_alone(client: redis.Redis) -> None:
-    deadline = time.monotonic() + 20
-    while len(client.client_list()) > 1:
-        assert time.monotonic() < deadline, client.client_list()
-        time.sleep(0.005)
