@@ -3,7 +3,8 @@
 Literal patterns stand in a dict; all others in nested dicts: by their literal prefix, by the length of their literal
 suffix, by that suffix. `user:*` and `order:*:items` are decided by that alone, and only what is left is matched as a
 glob; a pattern that many have stands there once. A look-up takes a step per length of a prefix, and one per length
-of a suffix that goes with a prefix of the key, however many patterns there are. One more costs the same among many.
+of a suffix that goes with a prefix of the key, however many patterns there are. Most steps are over with one byte:
+that of the key where such prefixes end (or suffixes begin), often a colon. One more costs the same among many.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ferrite_hooks import glob
 
 QUICK_STEPS: Final = 8  # a look-up in so many steps is as cheap as a cache
 
-_ByPrefix = dict[bytes, dict[int, dict[bytes, list["_Pattern"]]]]  # prefix -> length of the suffix -> suffix
+_ByPrefix = dict[bytes, dict["_Affix", dict[bytes, list["_Pattern"]]]]  # prefix -> length of the suffix -> suffix
 
 
 class _Pattern:
@@ -31,19 +32,41 @@ class _Pattern:
         self.serials: set[int] = set()
 
 
+class _Affix:
+    """The prefixes, or the suffixes, of one length: how many patterns have one, and how many of these have each byte at
+    its inner end."""
+
+    __slots__ = ("inner", "length", "patterns")
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.patterns = 0
+        self.inner = [0] * 256
+
+    def count(self, inner: bytes, by: int) -> None:
+        self.patterns += by
+        for byte in inner:
+            self.inner[byte] += by
+
+
 class Patterns:
     """Globs by who has them. `quick`: it is not worth remembering what `find` says. `first`: how many patterns may
     match a key with this first byte; where it is 0, `find` need not be asked."""
 
-    __slots__ = ("_by_prefix", "_by_text", "_heads", "_literal", "_predicates", "_tails", "first", "quick")
+    __slots__ = (
+        "_by_prefix", "_by_text", "_heads", "_literal", "_predicates", "_sizes", "_steps", "_tails", "first",
+        "quick",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.quick = True
         self._by_text: dict[bytes, _Pattern] = {}
         self._literal: dict[bytes, list[_Pattern]] = {}
+        self._sizes: dict[int, _Affix] = {}  # of those, by their length
         self._by_prefix: _ByPrefix = {}
-        self._heads: dict[int, int] = {}  # length of a prefix -> how many patterns of those above have one such
-        self._tails: dict[int, int] = {}  # length of a suffix -> the same
+        self._heads: dict[int, _Affix] = {}  # of the others: their prefixes by length …
+        self._steps: list[_Affix] = []  # … the shortest first …
+        self._tails: dict[int, _Affix] = {}  # … and their suffixes
         self._predicates = 0
         self.first = [0] * 256
 
@@ -52,11 +75,11 @@ class Patterns:
             pattern = self._by_text.get(text)
             if pattern is None:
                 pattern = self._by_text[text] = _Pattern(text)
+                self._count(pattern, 1)
                 tree, path = self._place(pattern)
                 for step in path[:-1]:
                     tree = tree.setdefault(step, {})
                 tree.setdefault(path[-1], []).append(pattern)
-                self._count(pattern, 1)
             pattern.serials.add(serial)
 
     def remove(self, serial: int, patterns: Iterable[bytes]) -> None:
@@ -70,20 +93,22 @@ class Patterns:
                     _prune(*self._place(pattern), pattern)
                     self._count(pattern, -1)
 
-    def _place(self, pattern: _Pattern) -> tuple[dict[Any, Any], tuple[bytes | int, ...]]:
+    def _place(self, pattern: _Pattern) -> tuple[dict[Any, Any], tuple[bytes | _Affix, ...]]:
         """Nested dicts, and the way in them to the list that a pattern is in."""
         if pattern.literal:
             return self._literal, (pattern.prefix,)
-        return self._by_prefix, (pattern.prefix, len(pattern.suffix), pattern.suffix)
+        return self._by_prefix, (pattern.prefix, self._tails[len(pattern.suffix)], pattern.suffix)
 
     def _count(self, pattern: _Pattern, by: int) -> None:
-        for byte in pattern.prefix[:1] or range(256):
+        prefix, suffix = pattern.prefix, pattern.suffix
+        for byte in prefix[:1] or range(256):
             self.first[byte] += by
-        if not pattern.literal:
-            for lengths, length in ((self._heads, len(pattern.prefix)), (self._tails, len(pattern.suffix))):
-                lengths[length] = lengths.get(length, 0) + by
-                if not lengths[length]:
-                    del lengths[length]
+        if pattern.literal:
+            _count(self._sizes, len(prefix), prefix[-1:], by)
+        else:
+            if _count(self._heads, len(prefix), prefix[-1:], by):
+                self._steps = [self._heads[length] for length in sorted(self._heads)]
+            _count(self._tails, len(suffix), suffix[:1], by)
             self._predicates += by * (pattern.predicate is not None)
         self.quick = len(self._heads) + len(self._tails) + self._predicates <= QUICK_STEPS
 
@@ -91,15 +116,23 @@ class Patterns:
         """The serials, ascending, that are in `always`, or are in `among` and have a pattern which matches."""
         size = len(key)
         found: list[int] = []
-        for pattern in self._literal.get(key, ()):
-            found += among & pattern.serials
-        get = self._by_prefix.get
-        for length in self._heads:
-            by_tail = get(key[:length])  # the whole of a shorter key: what is found twice is told once
+        if size in self._sizes:
+            for pattern in self._literal.get(key, ()):
+                found += among & pattern.serials
+        for head in self._steps:
+            length = head.length
+            if length > size:
+                break
+            if length and not head.inner[key[length - 1]]:
+                continue
+            by_tail = self._by_prefix.get(key[:length])
             if by_tail is None:
                 continue
             for tail, by_suffix in by_tail.items():
-                for pattern in by_suffix.get(key[size - tail :] if tail <= size else key, ()):
+                start = size - tail.length
+                if start < 0 or (start < size and not tail.inner[key[start]]):
+                    continue
+                for pattern in by_suffix.get(key[start:], ()):
                     predicate = pattern.predicate
                     if (
                         size >= pattern.shortest
@@ -110,7 +143,19 @@ class Patterns:
         return tuple(sorted({*found, *always})) if found else always
 
 
-def _prune(tree: Any, path: tuple[bytes | int, ...], pattern: _Pattern) -> None:
+def _count(affixes: dict[int, _Affix], length: int, inner: bytes, by: int) -> bool:
+    """Whether it is the first one of this length, or was the last one."""
+    affix = affixes.get(length)
+    first = affix is None
+    if affix is None:
+        affix = affixes[length] = _Affix(length)
+    affix.count(inner, by)
+    if not affix.patterns:
+        del affixes[length]
+    return first or not affix.patterns
+
+
+def _prune(tree: Any, path: tuple[bytes | _Affix, ...], pattern: _Pattern) -> None:
     """Takes a pattern out of nested dicts, and what that leaves empty."""
     if path:
         _prune(tree[path[0]], path[1:], pattern)

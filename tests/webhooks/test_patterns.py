@@ -33,7 +33,7 @@ def test_finds_what_the_globs_match(steps: list[tuple[int, list[bytes]]], keys: 
             expected = {s for s, own in there.items() if s in among and any(wanted(p, key) for p in own)}
             assert patterns.find(key, among, ()) == tuple(sorted(expected))
             assert patterns.find(key, among, (3, 9)) == tuple(sorted(expected | {3, 9}))
-    for name in ("_by_text", "_by_prefix", "_literal", "_heads", "_tails"):
+    for name in ("_by_text", "_by_prefix", "_literal", "_sizes", "_heads", "_steps", "_tails"):
         assert not getattr(patterns, name), "nothing is left of what has gone"
     assert not any(patterns.first) and patterns.quick
 
