@@ -115,10 +115,11 @@ class Patterns:
     def find(self, key: bytes, among: set[int], always: tuple[int, ...]) -> tuple[int, ...]:
         """The serials, ascending, that are in `always`, or are in `among` and have a pattern which matches."""
         size = len(key)
-        found: list[int] = []
-        if size in self._sizes:
+        found: set[int] | None = None
+        if self._literal and size in self._sizes:
             for pattern in self._literal.get(key, ()):
-                found += among & pattern.serials
+                wanting = among & pattern.serials
+                found = wanting if found is None else found | wanting
         for head in self._steps:
             length = head.length
             if length > size:
@@ -139,8 +140,9 @@ class Patterns:
                         and not among.isdisjoint(pattern.serials)
                         and (predicate is None or predicate(key))
                     ):
-                        found += among & pattern.serials
-        return tuple(sorted({*found, *always})) if found else always
+                        wanting = among & pattern.serials
+                        found = wanting if found is None else found | wanting
+        return tuple(sorted(found.union(always))) if found else always
 
 
 def _count(affixes: dict[int, _Affix], length: int, inner: bytes, by: int) -> bool:
