@@ -20,11 +20,11 @@ from benchmarks.commands import COMMANDS, prepare, words_of
 from benchmarks.load import run
 from benchmarks.receipts import ROOM
 from benchmarks.servers import Server, end_on_sigterm
-from benchmarks.webhooks import NONE, NOWHERE, OTHERS, PAUSED, webhooks
+from benchmarks.webhooks import MATCHLESS, NONE, NOWHERE, PAUSED, webhooks
 
 PIPELINES = (1, 16)
 WEBHOOKS = "WEBHOOKS"
-KINDS = (NONE, OTHERS, PAUSED)
+KINDS = (NONE, *MATCHLESS, PAUSED)
 KEYS = 10_000  # different ones: filling them takes a while under valgrind
 
 

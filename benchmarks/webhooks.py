@@ -16,15 +16,22 @@ from benchmarks.commands import words_of
 from benchmarks.delivery import words_for
 from benchmarks.figures import Goal, Row, interleaved, row
 from benchmarks.load import run, sized
+from benchmarks.matching import mixed_globs
 from benchmarks.receipts import ROOM
 from benchmarks.servers import Server
 
 NOWHERE = "http://127.0.0.1:9/"
 PIPELINES = (1, 16)
-KINDS = NONE, OTHERS, PAUSED, SINGLE, BATCHED = (
-    "no webhooks", "1,000 that don't match", "1 that matches every write, paused",
+KINDS = NONE, OTHERS, ALIKE, MIXED, PAUSED, SINGLE, BATCHED = (
+    "no webhooks", "1,000 that don't match", "1,000 that don't match and begin like the keys",
+    "1,000 that don't match, mixed globs", "1 that matches every write, paused",
     "1 that matches every write, delivered", "1 that matches every write, in batches",
 )  # fmt: skip
+MATCHLESS = {
+    OTHERS: [f"other:{n}:*" for n in range(1000)],
+    ALIKE: [f"key:{n}:*" for n in range(1000)],  # the keys: key:000000012345
+    MIXED: [glob.decode() for glob in mixed_globs(1000)],
+}
 GOALS = {OTHERS: Goal((0.97, 0.97)), PAUSED: Goal((0.5, 0.5))}
 
 
@@ -32,8 +39,10 @@ GOALS = {OTHERS: Goal((0.97, 0.97)), PAUSED: Goal((0.5, 0.5))}
 def webhooks(server: Server, kind: str, url: str) -> Iterator[None]:
     """Those of `kind`, there meanwhile."""
     made: list[tuple[str, ...]] = []
-    if kind == OTHERS:
-        made = [(f"other{n}", NOWHERE, "PATTERN", f"other:{n}:*", "EVENTS", "SET") for n in range(1000)]
+    if kind in MATCHLESS:
+        made = [
+            (f"other{n}", NOWHERE, "PATTERN", pattern, "EVENTS", "SET") for n, pattern in enumerate(MATCHLESS[kind])
+        ]
     elif kind != NONE:
         made = [("all", url, "MAX_PENDING", "5000000", *words_for(100 if kind == BATCHED else 1))]
     with redis.Redis(port=server.port) as client:
@@ -59,7 +68,7 @@ def cost(rounds: int, seconds: float) -> Iterator[Row]:
         servers = {
             kind: stack.enter_context(Server.ours("everysec", *ROOM)) for kind in (NONE, PAUSED, SINGLE, BATCHED)
         }
-        servers[OTHERS] = servers[NONE]
+        servers |= dict.fromkeys(MATCHLESS, servers[NONE])
         words = words_of("SET")
         ours, theirs = ({kind: list[list[float]]() for kind in KINDS[1:]} for _ in range(2))
         for pipeline in PIPELINES:
@@ -70,7 +79,7 @@ def cost(rounds: int, seconds: float) -> Iterator[Row]:
                     run(servers[kind], words, pipeline, count // 4)  # while its senders learn of a thousand webhooks
                     return run(servers[kind], words, pipeline, count).rate / 1000
 
-            for turns, kinds in ((3 * rounds, (OTHERS,)), (rounds, (PAUSED, SINGLE, BATCHED))):
+            for turns, kinds in ((3 * rounds, (OTHERS,)), (rounds, KINDS[2:])):
                 found = interleaved(turns, {kind: partial(one, kind) for kind in (NONE, *kinds)})
                 for kind in kinds:
                     ours[kind].append(found[kind])
