@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -36,6 +36,7 @@ WRITES = {
 }
 BATCHES = (1, 100)
 SLICE_SECONDS = 1.0  # of one side's latencies, before it is the other's turn
+SCANT = 100  # events per second: fewer say nothing when divided by
 DELIVERING, PAUSED, WITHOUT = "delivering", "the same webhook, paused", "without webhooks"
 
 
@@ -45,7 +46,7 @@ class Burst:
 
     writes: float  # per second
     events: float  # delivered per second, from the first write to the last arrival
-    meanwhile: float  # the same while the writes were running
+    meanwhile: float  # the same until the last write was taken
     lost: int
     ping_ms: float  # p99 of a PING, meanwhile
     cpu_us: float  # processor time of store, sender and worker per event
@@ -61,11 +62,12 @@ def burst(kind: str, store: Server, worker: Server | None, receiver: Server, eve
         subprocess.run(pinned(LOAD, call), capture_output=True, check=True, timeout=300)
         written = time.monotonic()
         during = stats(receiver)["events"]
+        asked = time.monotonic()  # the receiver may have been busy
         counts = arrived(receiver, events)
     took = max(counts["last_at"] - started, 1e-9)
     cpu = sum(part.cpu_seconds() for part in parts) - cpu
     return Burst(
-        events / (written - started), counts["events"] / took, during / (written - started),
+        events / (written - started), counts["events"] / took, during / (asked - started),
         events - int(counts["events"]), percentile(pings, 99), cpu / max(counts["events"], 1) * 1e6,
     )  # fmt: skip
 
@@ -128,10 +130,20 @@ def burst_rows(found: dict[tuple[str, int], list[Burst]], batch: int) -> Iterato
                 against=f"{kind}, {_way(theirs)}",
                 note=f"theirs: {median(b.cpu_us for b in other):.0f} µs/event, {_aside(other)}",
             )  # fmt: skip
+    for theirs in sorted({1, batch}):
+        for kind in (KEYSPACE, STREAM):
+            yield meanwhile_row(ours, found[kind, theirs], _way(batch), f"{kind}, {_way(theirs)}")
     for kind in (KEYSPACE, STREAM):
         writes = [[b.writes / 1000 for b in found[side, batch]] for side in (OURS, kind)]
         yield row("delivery", f"writes meanwhile, {_way(batch)}", "k/s", writes[:1], writes[1:],
                   against=f"{kind}, {_way(batch)}")  # fmt: skip
+
+
+def meanwhile_row(ours: list[Burst], other: list[Burst], way: str, against: str) -> Row:
+    """What was delivered before the writes ended. Without a ratio where theirs is next to nothing."""
+    found = row("delivery", f"events delivered while the writes ran, {way}", "/s", [[b.meanwhile for b in ours]],
+                [[b.meanwhile for b in other]], against=against)  # fmt: skip
+    return replace(found, ratio=()) if min(b.meanwhile for b in other) < SCANT else found
 
 
 def _aside(bursts: list[Burst]) -> str:
@@ -283,5 +295,3 @@ def cores() -> str:
     if len(CORES) < 2 or shutil.which("taskset") is None:
         return f"everything on {os.cpu_count()} core(s), not pinned"
     return f"both servers on core {CORES[SERVER]}, load and receiver on core {CORES[LOAD]}"
-
-

@@ -19,7 +19,7 @@ PARTS = {
     "values": "The same by size of the value, everysec",
     "webhooks": "SET (k/s) at pipeline 1 / 16 with webhooks, everysec",
     "matcher": "Processor time of the matcher",
-    "delivery": "Webhooks delivered while writes come in as fast as they are taken, everysec",
+    "delivery": "A burst of matching writes, until the last event has arrived, everysec",
     "latency": "From sending SET to its event at the receiver, p50 / p99",
     "memory": "Resident memory",
     "load": "Restart",
@@ -40,6 +40,8 @@ class Figures:
 
 def number(value: float) -> str:
     """Three significant digits, thousands set apart."""
+    if not value:
+        return "0"
     if abs(value) >= 99.95:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"

@@ -75,7 +75,7 @@ def test_json_and_back() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.0, "0.00"), (0.456, "0.46"), (9.999, "10.0"), (12.34, "12.3"), (99.96, "100"), (1e6, "1,000,000")],
+    [(0.0, "0"), (0.456, "0.46"), (9.999, "10.0"), (12.34, "12.3"), (99.96, "100"), (1e6, "1,000,000")],
 )
 def test_three_digits(value: float, shown: str) -> None:
     assert report.number(value) == shown
