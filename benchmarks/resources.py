@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import redis
 
@@ -15,6 +16,7 @@ from benchmarks.receipts import ROOM, paced, probing
 from benchmarks.servers import Server
 
 VALUE = b"x" * 64
+LEAST = 1000  # that webhooks.queue.memory_events may be
 
 
 def pour(
@@ -47,22 +49,34 @@ def per_key(keys: int) -> Row:
                [[found["redis-server"]]], goal=Goal((2.5,), at_most=True))  # fmt: skip
 
 
-def per_pending(events: int) -> Row:
-    """Bytes per event that waits for its webhook; keys are written over, so that the data does not grow."""
-    with Server.ours("everysec", *ROOM) as ours, redis.Redis(port=ours.port) as client:
+def per_pending(events: int, where: str, in_memory: int) -> Row:
+    """Bytes per event that waits for its webhook, when `in_memory` of all may be there and all others are in the
+    journal alone. Raises RuntimeError when events are not `where` the row says."""
+    options = (*ROOM, "--set", f"webhooks.queue.memory_events={in_memory}", "--set", "journal.compact_percentage=0")
+    with Server.ours("everysec", *options) as ours, redis.Redis(port=ours.port, protocol=3) as client:
         line = b"SET key:%d " + VALUE + b"\r\n"
-        pour(ours, 1000, line)
         client.execute_command("WEBHOOK.CREATE", "all", "http://127.0.0.1:9/", "MAX_PENDING", "5000000")
         client.execute_command("WEBHOOK.PAUSE", "all")
-        before = ours.resident_bytes()
-        pour(ours, events, line, distinct=1000)
-        size = (ours.resident_bytes() - before) / events
-    return Row("memory", f"memory per pending event, {events:,} of {len(VALUE)} bytes", "B", (size,), against="")
+        pour(ours, 2 * LEAST, line, distinct=LEAST)  # keys are written over from now on: the data does not grow
+        before, on_disk = ours.resident_bytes(), _on_disk(client)
+        pour(ours, events, line, distinct=LEAST)
+        size, on_disk = (ours.resident_bytes() - before) / events, _on_disk(client) - on_disk
+    if on_disk != (events if in_memory == LEAST else 0):
+        raise RuntimeError(f"{on_disk:,} of {events:,} pending events are in the journal alone")
+    return Row("memory", f"memory per pending event {where}, {events:,} of {len(VALUE)} bytes", "B", (size,),
+               against="")  # fmt: skip
+
+
+def _on_disk(client: Any) -> int:
+    """How many events of the webhook are in the journal alone."""
+    return int(client.execute_command("WEBHOOK.INFO", "all")[b"pending_on_disk"])
 
 
 def memory(keys: int, events: int) -> Iterator[Row]:
+    """Of the events in the journal alone five times as many: each takes so little."""
     yield per_key(keys)
-    yield per_pending(events)
+    yield per_pending(events, "in memory", 5 * events)
+    yield per_pending(5 * events, "in the journal alone", LEAST)
 
 
 # -- sick receivers ------------------------------------------------------------------------------------------
