@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import commands, delivery, matching, report, resources, webhooks
 from benchmarks.figures import Row
-from benchmarks.servers import LOAD, end_on_sigterm, machine, pin_here
+from benchmarks.servers import LOAD, end_on_sigterm, machine, pin_here, warn_if_pure
 
 FEW = ("SET", "GET", "ZADD")  # --quick's choice where all commands would take too long
 
@@ -61,6 +61,7 @@ def measured(scale: Scale, only: list[str]) -> tuple[report.Figures, list[str]]:
     row by row."""
     where = delivery.cores()
     end_on_sigterm()
+    warn_if_pure()
     pin_here(LOAD)
     facts, started, failed = machine(), time.monotonic(), list[str]()
     rows: list[Row] = []

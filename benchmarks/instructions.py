@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.commands import COMMANDS, prepare, words_of
 from benchmarks.load import run
 from benchmarks.receipts import ROOM
-from benchmarks.servers import Server, end_on_sigterm
+from benchmarks.servers import Server, end_on_sigterm, warn_if_pure
 from benchmarks.webhooks import MATCHLESS, NONE, NOWHERE, PAUSED, webhooks
 
 PIPELINES = (1, 16)
@@ -68,6 +68,7 @@ def main() -> int:
                         metavar="COMMAND", help=f"only these, or {WEBHOOKS}")  # fmt: skip
     args = parser.parse_args()
     end_on_sigterm()
+    warn_if_pure("benchmarks.instructions")
     if shutil.which("callgrind_control") is None:
         print("valgrind is needed (Debian, Ubuntu: apt-get install valgrind)", file=sys.stderr)
         return 1

@@ -64,7 +64,7 @@ def table(rows: Sequence[Row]) -> str:
     for part, title in PARTS.items():
         chosen = [row for row in rows if row.part == part]
         if chosen:
-            lines.append(f"| **{title}** (`python -m benchmarks --only {part}`) | | | | |")
+            lines.append(f'| **{title}** (`make bench ARGS="--only {part}"`) | | | | |')
         for row in chosen:
             unit = f" {row.unit}" if row.unit not in ("", "k/s") else ""
             ours = several(row.ours) + unit if row.ours else ""
@@ -82,7 +82,7 @@ def page(figures: Figures) -> str:
     quick = " with --quick, so less steady" if figures.quick else ""
     return (
         f"{table(figures.rows)}\n\n"
-        f"`python -m benchmarks`{quick}, {figures.seconds / 60:.0f} minutes: {machine}; {figures.where}. Rounds are "
+        f"`make bench`{quick}, {figures.seconds / 60:.0f} minutes: {machine}; {figures.where}. Rounds are "
         "interleaved; figures are medians, a ratio is the median of the ratios of single rounds. “Beside it” is "
         "redis-server unless it says otherwise."
     )
@@ -127,7 +127,7 @@ def svg(figures: Figures) -> str:
     machine = figures.machine
     caption = (f"{machine.get('processor', '')}, {machine.get('cores', '?')} cores; redis-server "
                f"{machine.get('redis-server', '?')}, Python {machine.get('python', '?')}, {machine.get('build', '?')} "
-               "build; python -m benchmarks")  # fmt: skip
+               "build; make bench")  # fmt: skip
     series = commands[0].cells if commands else ()
     ordered = sorted(((name, *value) for name, value in lines.items()), key=lambda line: line[1])
     return chart.drawn(groups, series, ordered, caption)

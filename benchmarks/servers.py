@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 SERVER, LOAD, ANY = 0, 1, -1  # which core
+COMPILED = Path(__file__).parents[1] / ".venv/compiled"  # where the Makefile puts the compiled build
 CORES = sorted(os.sched_getaffinity(0))  # before `pin_here` narrows it
 _PACKAGES = ("ferrite-hooks", "uvloop", "hiredis", "httptools", "aiohttp")  # whose versions are told
 
@@ -189,6 +190,15 @@ def build() -> str:
     """Which build of the package this Python imports: "compiled" (mypyc) or "pure"."""
     path = importlib.util.find_spec("ferrite_hooks.engine.run")
     return "pure" if path is None or str(path.origin).endswith(".py") else "compiled"
+
+
+def warn_if_pure(module: str = "") -> None:
+    """One line on stderr when this Python imports the pure build though a compiled one is there, with how to measure
+    that: by `module`, or by make bench."""
+    if build() == "pure" and COMPILED.is_dir():
+        by_module = f"PYTHONSAFEPATH=1 PYTHONPATH=.venv/compiled:. .venv/bin/python -m {module}"
+        again = by_module if module else "make bench ARGS=…"
+        print(f"this measures the pure build; the compiled one is measured by {again}", file=sys.stderr)
 
 
 def _installed(name: str) -> bool:

@@ -15,7 +15,7 @@ from statistics import median
 import redis
 
 from benchmarks.load import in_turns
-from benchmarks.servers import LOAD, Server, end_on_sigterm, pin_here
+from benchmarks.servers import LOAD, Server, end_on_sigterm, pin_here, warn_if_pure
 
 KEYS = 20_000
 SECONDS = 0.15  # of one round
@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="commands that begin with one of these names")
     args = parser.parse_args(arguments)
     end_on_sigterm()
+    warn_if_pure("benchmarks.survey")
     pin_here(LOAD)
     chosen = [c for c in COMMANDS if not args.only or c.split()[0] in map(str.upper, args.only)]
     with Server.redis("off") as theirs, Server.ours("off") as ours:

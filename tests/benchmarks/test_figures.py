@@ -64,6 +64,7 @@ def test_the_table_has_goals_units_and_who_is_beside() -> None:
     assert "| SET | 120 / 1,234 | 150 / 2,000 | 0.80 / 0.62 | ≥ 0.4 / 0.7 ✗ |" in lines
     delivered = "| events delivered, one per request<br>nothing lost | 11,000 /s"
     assert f"{delivered} | 5,000 /s (stream + worker, one per request) | 2.20 | ≥ 2 ✓ |" in lines
+    assert '| **Resident memory** (`make bench ARGS="--only memory"`) | | | | |' in lines
     assert "| memory per pending event | 480 B |  |  |  |" in lines
     assert {line.count("|") for line in lines} == {6}
 

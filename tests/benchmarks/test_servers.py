@@ -1,0 +1,30 @@
+"""What is told about the build that is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import servers
+
+
+@pytest.mark.parametrize(
+    ("build", "compiled", "module", "told"),
+    [
+        ("pure", True, "", "make bench ARGS=…"),
+        ("pure", True, "benchmarks.survey", ".venv/bin/python -m benchmarks.survey"),
+        ("pure", False, "", ""),
+        ("compiled", True, "", ""),
+    ],
+)
+def test_pure_beside_a_compiled_build_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    build: str, compiled: bool, module: str, told: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(servers, "build", lambda: build)
+    monkeypatch.setattr(servers, "COMPILED", tmp_path if compiled else tmp_path / "none")
+    servers.warn_if_pure(module)
+    printed = capsys.readouterr()
+    assert printed.out == "" and told in printed.err
+    assert printed.err.count("\n") == bool(told)
