@@ -1,14 +1,14 @@
 """`make bench`: all measurements in one run, as one Markdown table on stdout, with --json as data, with --chart as SVG.
 
 Every figure stands beside redis-server's (or what people build with it) of the same minutes, for absolute ones say more
-about the machine and what else it does than about us. The whole takes about a quarter of an hour, --quick about two
-minutes.
+about the machine and what else it does than about us. The whole takes about 20 minutes, --quick about two.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -74,27 +74,61 @@ def measured(scale: Scale, only: list[str]) -> tuple[report.Figures, list[str]]:
                 beside = f" beside {row.against}" if row.against else ""
                 found = report.several(row.ratio or row.ours) + (beside if row.ratio else f" {row.unit}")
                 print(f"{time.monotonic() - started:5.0f} s  {name}: {row.name}: {found}", file=sys.stderr, flush=True)
-        except Exception:  # a quarter of an hour's other figures are still good
+        except Exception:  # 20 minutes' other figures are still good
             traceback.print_exc()
             failed.append(name)
     return report.Figures(facts, where, time.monotonic() - started, scale.quick, tuple(rows)), failed
 
 
+# -- arguments: looked at before anything is measured --------------------------------------------------------
+
+
+def positive(given: str) -> int:
+    if (number := int(given)) < 1:
+        raise argparse.ArgumentTypeError("at least 1 is needed")
+    return number
+
+
+def output(given: str) -> Path:
+    """A file that can be written, there or not."""
+    path = Path(given)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {path.parent}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{given} cannot be written")
+    return path
+
+
+def readme(given: str) -> Path:
+    """A file with the two marks."""
+    path = output(given)
+    try:
+        report.filled(path.read_text(), "")
+    except (OSError, ValueError) as problem:
+        raise argparse.ArgumentTypeError(f"{given}: {problem}")
+    return path
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="about two minutes, with less steady figures")
+    parser.add_argument("--quick", action="store_true", help="two minutes instead of 20, with less steady figures")
     parser.add_argument("--only", metavar="NAME", nargs="+", default=[], choices=list(report.PARTS),
                         help=f"only these of {', '.join(report.PARTS)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=0, help="interleaved rounds that medians are of (3, quick 1)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, every round included")
-    parser.add_argument("--chart", metavar="FILE", type=Path, help="draw the chart there, as SVG")
-    parser.add_argument("--readme", metavar="FILE", type=Path, help="put the table between the marks in there")
+    parser.add_argument("--rounds", metavar="N", type=positive,
+                        help="interleaved rounds that medians are of (3, quick 1)")  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", type=output, help="write the figures there, every round included")
+    parser.add_argument("--chart", metavar="FILE", type=output, help="draw the chart there, as SVG")
+    parser.add_argument("--readme", metavar="FILE", type=readme, help="put the table between the marks in there")
     parser.add_argument("--from", dest="source", metavar="FILE", type=Path,
                         help="measure nothing: show what --json wrote")  # fmt: skip
     args = parser.parse_args()
     failed: list[str] = []
     if args.source is not None:
-        figures = report.restored(json.loads(args.source.read_text()))
+        try:
+            figures = report.restored(json.loads(args.source.read_text()))
+        except (OSError, ValueError) as problem:
+            print(f"--from {args.source}: this is not what --json writes ({problem})", file=sys.stderr)
+            return 2
     else:
         for program in ("redis-server", "redis-benchmark"):
             if shutil.which(program) is None:
@@ -102,13 +136,14 @@ def main() -> int:
                 return 1
         scale = Scale(args.quick, args.rounds or (1 if args.quick else 3), 0.2 if args.quick else 1.0)
         figures, failed = measured(scale, args.only)
+    page = report.page(figures)
+    print(page, flush=True)
     if args.json is not None:
         args.json.write_text(json.dumps(report.plain(figures), indent=1) + "\n")
     if args.chart is not None:
         args.chart.write_text(report.svg(figures))
     if args.readme is not None:
-        args.readme.write_text(report.filled(args.readme.read_text(), report.page(figures)))
-    print(report.page(figures))
+        args.readme.write_text(report.filled(args.readme.read_text(), page))
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -102,8 +102,8 @@ def plain(figures: Figures) -> dict[str, Any]:
     return asdict(figures) | {"rows": [asdict(row) | {"met": row.met} for row in figures.rows]}
 
 
-def restored(data: dict[str, Any]) -> Figures:
-    """The reverse of `plain`, from JSON."""
+def restored(data: Any) -> Figures:
+    """The reverse of `plain`, from JSON. Raises ValueError when the data is something else."""
 
     def row(fields: dict[str, Any]) -> Row:
         fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items() if name != "met"}
@@ -111,7 +111,10 @@ def restored(data: dict[str, Any]) -> Figures:
             fields["goal"] = Goal(**fields["goal"] | {"bounds": tuple(fields["goal"]["bounds"])})
         return Row(**fields)
 
-    return Figures(**data | {"rows": tuple(map(row, data["rows"]))})
+    try:
+        return Figures(**data | {"rows": tuple(map(row, data["rows"]))})
+    except (TypeError, KeyError, AttributeError) as problem:
+        raise ValueError(f"no figures: {problem}")
 
 
 def svg(figures: Figures) -> str:
