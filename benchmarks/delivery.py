@@ -294,4 +294,6 @@ def cores() -> str:
     """Where things run, for the text under the table."""
     if len(CORES) < 2 or shutil.which("taskset") is None:
         return f"everything on {os.cpu_count()} core(s), not pinned"
-    return f"both servers on core {CORES[SERVER]}, load and receiver on core {CORES[LOAD]}"
+    every = ", ".join(map(str, CORES))
+    return (f"both servers on core {CORES[SERVER]}, load and receiver on core {CORES[LOAD]}; in delivery and latency "
+            f"servers and workers on any of {every}")  # fmt: skip

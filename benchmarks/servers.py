@@ -25,7 +25,7 @@ from pathlib import Path
 SERVER, LOAD, ANY = 0, 1, -1  # which core
 COMPILED = Path(__file__).parents[1] / ".venv/compiled"  # where the Makefile puts the compiled build
 CORES = sorted(os.sched_getaffinity(0))  # before `pin_here` narrows it
-_PACKAGES = ("ferrite-hooks", "uvloop", "hiredis", "httptools", "aiohttp")  # whose versions are told
+_PACKAGES = ("ferrite-hooks", "uvloop", "hiredis", "httptools", "aiohttp", "redis")  # whose versions are told
 
 
 def free_port() -> int:
@@ -182,8 +182,15 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "build": build(),
         "redis-server": redis,
-        **{name: version(name) for name in _PACKAGES if _installed(name)},
+        **{"redis-py" if name == "redis" else name: version(name) for name in _PACKAGES if _installed(name)},
+        **({"wrk": _wrk_version()} if shutil.which("wrk") else {}),
     }
+
+
+def _wrk_version() -> str:
+    """It tells with its usage, and then fails."""
+    words = subprocess.run(["wrk", "--version"], capture_output=True, text=True).stdout.split()
+    return words[1] if len(words) > 1 else "?"
 
 
 def build() -> str:

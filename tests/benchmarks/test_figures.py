@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from bench_world import figures
@@ -67,6 +68,20 @@ def test_the_table_has_goals_units_and_who_is_beside() -> None:
     assert '| **Resident memory** (`make bench ARGS="--only memory"`) | | | | |' in lines
     assert "| memory per pending event | 480 B |  |  |  |" in lines
     assert {line.count("|") for line in lines} == {6}
+
+
+@pytest.mark.parametrize(("part", "shown"), [("commands", "| 120 |"), ("delivery", "| 120 k/s |")])
+def test_a_unit_is_left_out_where_the_parts_title_tells_it(part: str, shown: str) -> None:
+    assert shown in report.table([Row(part, "SET", "k/s", (120.0,), against="")])
+    assert all("k/s" in report.PARTS[part] or "The same" in report.PARTS[part] for part in report.THOUSANDS)
+
+
+def test_a_quick_run_is_not_judged() -> None:
+    quick = figures()
+    page = report.page(quick)
+    assert quick.quick and "| ≥ 2 |" in page and "≤ 0.2 µs |" in page
+    assert not {"✓", "✗"} & set(page)
+    assert {"✓", "✗"} < set(report.page(replace(quick, quick=False)))
 
 
 def test_json_and_back() -> None:

@@ -9,6 +9,12 @@ import pytest
 from benchmarks import servers
 
 
+def test_versions_of_what_loads_the_servers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert servers.machine()["redis-py"]
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert "wrk" not in servers.machine()
+
+
 @pytest.mark.parametrize(
     ("build", "compiled", "module", "told"),
     [
