@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import median
+from statistics import geometric_mean, median
 
 import redis
 
-from benchmarks.figures import Goal, Row, mean_row, row
-from benchmarks.load import KEYS, in_turns, run
+from benchmarks.figures import Goal, Row, compared, mean_row, row
+from benchmarks.load import KEYS, Run, in_turns, run
 from benchmarks.servers import Server
 
 SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
@@ -57,25 +57,36 @@ class Bench:
         self.theirs, self.ours, self.rounds, self.seconds = theirs, ours, rounds, seconds
         self.busy: dict[int, list[tuple[float, float]]] = {}  # pipeline -> (share of its core, rate)
 
-    def rates(self, name: str, pipeline: int, size: int) -> tuple[list[float], list[float]]:
-        """Requests per second of each round, ours and theirs."""
+    def runs(self, name: str, pipeline: int, size: int) -> list[list[Run]]:
+        """Each round's, ours and theirs."""
         words = words_of(name, size)
-        servers = (self.ours, self.theirs)
-        ours, theirs = in_turns(servers, words, pipeline, self.rounds, self.seconds, keys_of(size))
-        self.busy.setdefault(pipeline, []).extend((r.busy, r.rate) for r in theirs)
-        return [r.rate for r in ours], [r.rate for r in theirs]
+        found = in_turns((self.ours, self.theirs), words, pipeline, self.rounds, self.seconds, keys_of(size))
+        self.busy.setdefault(pipeline, []).extend((r.busy, r.rate) for r in found[1])
+        return found
 
     def row(self, part: str, name: str, size: int, pipelines: Sequence[int], goal: Goal | None) -> Row:
         for server in (self.ours, self.theirs):
             prepare(server, name, size)
-        ours, theirs = zip(*(self.rates(name, pipeline, size) for pipeline in pipelines), strict=True)
         label = name if part != "values" else f"{name}, {size:,} B"
-        return row(part, label, "k/s", [_thousands(r) for r in ours], [_thousands(r) for r in theirs],
-                   goal=goal, cells=_cells(pipelines))  # fmt: skip
+        return runs_row(part, label, {p: self.runs(name, p, size) for p in pipelines}, goal)
 
 
-def _thousands(rates: Sequence[float]) -> list[float]:
-    return [rate / 1000 for rate in rates]
+def runs_row(part: str, name: str, runs: dict[int, list[list[Run]]], goal: Goal | None = None) -> Row:
+    """Rates from the runs of both sides by pipeline; processor times are kept among the raw figures."""
+    ours, theirs = ([[r.rate / 1000 for r in sides[n]] for sides in runs.values()] for n in range(2))
+    made = row(part, name, "k/s", ours, theirs, goal=goal, cells=_cells(tuple(runs)))
+    for cell, sides in zip(made.cells, runs.values(), strict=True):
+        for side, found in zip(("ours", "theirs"), sides, strict=True):
+            made.raw[f"{side} cpu_us {cell}"] = [r.cpu_us for r in found]
+    return made
+
+
+def processor_ratios(rows: Sequence[Row]) -> tuple[float, ...]:
+    """Geometric means of our processor time per request by theirs, cell by cell: steadier than rates."""
+    return tuple(
+        geometric_mean(compared(r.raw[f"ours cpu_us {cell}"], r.raw[f"theirs cpu_us {cell}"])[2] for r in rows)
+        for cell in rows[0].cells
+    )
 
 
 def _cells(pipelines: Sequence[int]) -> tuple[str, ...]:
@@ -99,7 +110,9 @@ def commands(
             rows.append(bench.row(part, name, 3, pipelines, floor))
             yield rows[-1]
     goal = Goal(GOALS) if fsync != "off" and pipelines == PIPELINES else None
-    yield mean_row(rows, f"geometric mean, {PERSISTENCE[fsync]}", goal)
+    ratios = " / ".join(f"{ratio:.2f}" for ratio in processor_ratios(rows))
+    note = f"processor time per request: {ratios} of redis-server's"
+    yield mean_row(rows, f"geometric mean, {PERSISTENCE[fsync]}", goal, note)
     if fsync == "everysec":
         yield ceiling_row(part, bench.busy)
 

@@ -88,11 +88,11 @@ def row(
     return Row(part, name, unit, mine, others, against, ratios, goal, cells, note, raw)
 
 
-def mean_row(rows: Sequence[Row], name: str, goal: Goal | None = None) -> Row:
+def mean_row(rows: Sequence[Row], name: str, goal: Goal | None = None, note: str = "") -> Row:
     """The geometric mean of several rows' ratios, cell by cell."""
     first = rows[0]
     means = tuple(geometric_mean(ratios) for ratios in zip(*(r.ratio for r in rows), strict=True))
-    return Row(first.part, name, "", (), (), first.against, means, goal, first.cells)
+    return Row(first.part, name, "", (), (), first.against, means, goal, first.cells, note)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

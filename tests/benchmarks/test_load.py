@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import growth
-from benchmarks.commands import COMMANDS, ceiling_row, words_of
+from benchmarks.commands import COMMANDS, ceiling_row, processor_ratios, runs_row, words_of
 from benchmarks.load import Run, parsed
 from benchmarks.resources import pour
 
@@ -40,6 +40,23 @@ def test_the_ceiling_is_the_rate_by_the_share_of_the_core() -> None:
     row = ceiling_row("commands", {1: [(0.5, 100_000), (0.5, 100_000)], 16: [(1.1, 400_000)]})
     assert row.ours == (200, 400)
     assert "50% / 110%" in row.note
+
+
+def runs(rate: float, *cpu_us: float) -> list[Run]:
+    return [Run(rate, 1.0, 1.0, us, 0.5) for us in cpu_us]
+
+
+def test_a_row_keeps_the_processor_time_of_every_round() -> None:
+    row = runs_row("commands", "SET", {1: [runs(50_000, 9, 8), runs(100_000, 6, 4)], 16: [runs(4e5, 2), runs(4e5, 1)]})
+    assert row.ours == (50, 400) and row.ratio == (0.5, 1)
+    assert row.raw["ours cpu_us pipeline 1"] == [9, 8] and row.raw["theirs cpu_us pipeline 16"] == [1]
+
+
+def test_ratios_of_processor_time_are_those_of_rounds_and_their_geometric_mean() -> None:
+    slow = runs_row("commands", "SET", {1: [runs(1, 10, 90), runs(1, 5, 45)]})
+    fast = runs_row("commands", "GET", {1: [runs(1, 1, 1), runs(1, 2, 2)]})
+    assert processor_ratios([slow]) == pytest.approx((2.0,))
+    assert processor_ratios([slow, fast]) == pytest.approx((1.0,))
 
 
 def test_growth_is_judged_within_one_thing() -> None:
