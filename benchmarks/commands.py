@@ -9,6 +9,7 @@ import redis
 
 from benchmarks.figures import Goal, Row, compared, mean_row, row
 from benchmarks.load import KEYS, Run, in_turns, run
+from benchmarks.receipts import asking
 from benchmarks.servers import Server
 
 SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
@@ -29,6 +30,7 @@ SIZES = (3, 100, 10_000)  # bytes of a value
 PERSISTENCE = {"everysec": "append-only file everysec", "always": "append-only file always", "off": "no persistence"}
 GOALS = (0.95, 0.6, 0.7)  # geometric means at the pipelines, with persistence
 FLOOR = 0.4  # no command below
+TOP_TEN, EVERY_SECONDS = b"ZREVRANGE zset 0 9\r\n", 0.005
 
 
 def words_of(name: str, size: int = 3) -> list[str]:
@@ -70,11 +72,22 @@ class Bench:
         label = name if part != "values" else f"{name}, {size:,} B"
         return runs_row(part, label, {p: self.runs(name, p, size) for p in pipelines}, goal)
 
+    def ranked(self, pipelines: Sequence[int]) -> Row:
+        """ZADD to a set of many members of which another client asks for the top ten all the time: of a set that
+        nobody asks, we keep no order."""
+        for server in (self.ours, self.theirs):
+            prepare(server, "ZADD", 3)
+            run(server, words_of("ZADD"), 16, 4 * KEYS)
+        with asking(self.ours, TOP_TEN, EVERY_SECONDS), asking(self.theirs, TOP_TEN, EVERY_SECONDS):
+            found = {p: self.runs("ZADD", p, 3) for p in pipelines}
+        note = f"about {KEYS:,} members, {TOP_TEN.decode().strip()} every {EVERY_SECONDS * 1000:.0f} ms"
+        return runs_row("commands", "ZADD beside a reader of the top ten", found, note=note)
 
-def runs_row(part: str, name: str, runs: dict[int, list[list[Run]]], goal: Goal | None = None) -> Row:
+
+def runs_row(part: str, name: str, runs: dict[int, list[list[Run]]], goal: Goal | None = None, note: str = "") -> Row:
     """Rates from the runs of both sides by pipeline; processor times are kept among the raw figures."""
     ours, theirs = ([[r.rate / 1000 for r in sides[n]] for sides in runs.values()] for n in range(2))
-    made = row(part, name, "k/s", ours, theirs, goal=goal, cells=_cells(tuple(runs)))
+    made = row(part, name, "k/s", ours, theirs, goal=goal, cells=_cells(tuple(runs)), note=note)
     for cell, sides in zip(made.cells, runs.values(), strict=True):
         for side, found in zip(("ours", "theirs"), sides, strict=True):
             made.raw[f"{side} cpu_us {cell}"] = [r.cpu_us for r in found]
@@ -100,7 +113,8 @@ def commands(
     names: Sequence[str] = tuple(COMMANDS),
     pipelines: tuple[int, ...] = PIPELINES,
 ) -> Iterator[Row]:
-    """A row per command, their mean, and how busy redis-benchmark was."""
+    """A row per command, their mean, and how busy redis-benchmark was. Beside ZADD's, which is not asked for an order,
+    one that is."""
     part = {"everysec": "commands", "always": "always", "off": "bare"}[fsync]
     with Server.redis(fsync) as theirs, Server.ours(fsync) as ours:
         bench = Bench(theirs, ours, rounds, seconds)
@@ -109,6 +123,8 @@ def commands(
         for name in names:
             rows.append(bench.row(part, name, 3, pipelines, floor))
             yield rows[-1]
+            if (name, fsync) == ("ZADD", "everysec"):
+                yield bench.ranked(pipelines)
     goal = Goal(GOALS) if fsync != "off" and pipelines == PIPELINES else None
     ratios = " / ".join(f"{ratio:.2f}" for ratio in processor_ratios(rows))
     note = f"processor time per request: {ratios} of redis-server's"

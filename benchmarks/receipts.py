@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import redis
 
@@ -76,6 +76,28 @@ def probing(server: Server, line: bytes = b"PING\r\n", every: float = 0.003) -> 
     thread.start()
     try:
         yield times
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def asking(server: Server, line: bytes, every: float) -> Iterator[None]:
+    """Meanwhile a client sends `line` at an even rate, whether the last answer is there or not: a slow server is asked
+    as often as a quick one."""
+    over = threading.Event()
+
+    def ask() -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as peer:
+            while not over.wait(every):
+                peer.sendall(line)
+                with suppress(BlockingIOError):
+                    peer.recv(1 << 20, socket.MSG_DONTWAIT)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
     finally:
         over.set()
         thread.join()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks import chart
+from benchmarks.commands import COMMANDS
 from benchmarks.figures import Goal, Row
 
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"  # in the README, around `page`
@@ -86,8 +87,8 @@ def page(figures: Figures) -> str:
         f"{table(figures.rows, judged=not figures.quick)}\n\n"
         f"`make bench`{quick}, {figures.seconds / 60:.0f} minutes: {machine}; {figures.where}. Rounds are "
         "interleaved; figures are medians, a ratio is the median of the ratios of single rounds; but latencies to the "
-        "receiver are of all rounds' samples together, and memory, restarts and the load generator on the receiver are "
-        "of one run each, its of two seconds. “Beside it” is redis-server unless it says otherwise."
+        "receiver are of all rounds' samples together; memory, restarts and the receiver's load generator (2 s) "
+        "are of one run each. “Beside it” is redis-server unless it says otherwise."
     )
 
 
@@ -122,7 +123,7 @@ def restored(data: Any) -> Figures:
 
 def svg(figures: Figures) -> str:
     """The chart of a run."""
-    commands = [r for r in figures.rows if r.part == "commands" and r.ratio]
+    commands = [r for r in figures.rows if r.part == "commands" and r.ratio and (r.name in COMMANDS or not r.unit)]
     groups = [(r.name if r.unit else "geo. mean", r.ratio) for r in commands]
     lines: dict[str, tuple[float, bool]] = {}
     for r in figures.rows:

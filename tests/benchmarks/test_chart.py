@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 from bench_world import figures
 
 from benchmarks import chart, report
+from benchmarks.figures import mean_row, row
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -50,6 +52,13 @@ def test_the_runs_figures_are_in_it() -> None:
     assert float(bars["Ferrite Hooks, one per request: 11,000"].get("width", "")) == pytest.approx(
         2.2 * float(bars["stream + worker, one per request: 5,000"].get("width", "")), abs=0.3
     )
+
+
+def test_only_the_ten_commands_and_their_mean_are_columns() -> None:
+    beside = row("commands", "ZADD beside a reader of the top ten", "k/s", [[1.0]], [[1.0]], cells=("pipeline 1",))
+    run = replace(figures(), rows=(*figures().rows, beside, mean_row([beside], "geometric mean, everysec")))
+    document = report.svg(run)
+    assert "beside a reader" not in document and "geo. mean" in document
 
 
 def test_a_run_of_one_part_is_a_chart_too() -> None:

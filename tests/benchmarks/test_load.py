@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from process import until
 
 from benchmarks import growth
-from benchmarks.commands import COMMANDS, ceiling_row, processor_ratios, runs_row, words_of
+from benchmarks.commands import COMMANDS, TOP_TEN, ceiling_row, processor_ratios, runs_row, words_of
 from benchmarks.load import Run, parsed
+from benchmarks.receipts import asking
 from benchmarks.resources import pour
 
 HEAD = ["test", "rps", *(f"{name}_latency_ms" for name in ("avg", "min", "p50", "p95", "p99", "max"))]
@@ -114,6 +116,15 @@ def test_pour_sends_each_line_once(peer: Peer) -> None:
     pour(server, 2500, b"SET key:%d v\r\n", first=100)
     peer.close()
     assert peer.lines.split() == [word for n in range(100, 2600) for word in (b"SET", b"key:%d" % n, b"v")]
+
+
+@pytest.mark.parametrize("peer", [b""], indirect=True)
+def test_asking_does_not_wait_for_answers(peer: Peer) -> None:
+    server: Any = SimpleNamespace(name="x", port=peer.listener.getsockname()[1])
+    with asking(server, TOP_TEN, 0.001):
+        until(lambda: len(peer.lines) >= 3 * len(TOP_TEN))
+    peer.close()
+    assert set(bytes(peer.lines).splitlines(keepends=True)) == {TOP_TEN}
 
 
 @pytest.mark.parametrize("peer", [b"-OOM no\r\n"], indirect=True)
