@@ -27,7 +27,7 @@ from benchmarks.check import TURNS, reference, timed
 from benchmarks.load import Run, run, sized
 from benchmarks.receipts import ROOM
 from benchmarks.resources import VALUE, pour
-from benchmarks.servers import LOAD, SERVER, Server, end_on_sigterm, machine, pin_here
+from benchmarks.servers import LOAD, SERVER, Server, end_on_sigterm, machine, pin_here, warn_if_pure
 from benchmarks.webhooks import NOWHERE
 
 SET = ["SET", "key:__rand_int__", "xxx"]
@@ -199,6 +199,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the points there, too")
     args = parser.parse_args()
     end_on_sigterm()
+    warn_if_pure("benchmarks.growth")
     pin_here(LOAD)
     started = time.monotonic()
     points: list[Point] = []

@@ -69,6 +69,7 @@ async def notifications(store: Any, batch: int, group: asyncio.TaskGroup) -> Tak
         async for message in subscription.listen():
             if message["type"] == "pmessage":
                 changed.put_nowait(message["data"])
+                await asyncio.sleep(0)  # many come in one read: those who deliver would wait for the last of them
 
     async def take() -> tuple[list[Event], list[bytes]]:
         keys = await some(changed, batch)

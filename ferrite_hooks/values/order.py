@@ -146,7 +146,7 @@ class Order:
         self._last_scores[chunk] = self._scores[chunk][-1]
         sizes = self._sizes
         while chunk < len(sizes):
-            sizes[chunk] += by
+            sizes[chunk] = sizes[chunk] + by  # with += the compiled build would add objects
             chunk |= chunk + 1
 
     def _before(self, chunk: int) -> int:
