@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import time
@@ -19,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from benchmarks import commands, delivery, matching, report, resources, webhooks
+from benchmarks.arguments import output, positive
 from benchmarks.figures import Row
 from benchmarks.servers import LOAD, end_on_sigterm, machine, pin_here, warn_if_pure
 
@@ -78,25 +78,6 @@ def measured(scale: Scale, only: list[str]) -> tuple[report.Figures, list[str]]:
             traceback.print_exc()
             failed.append(name)
     return report.Figures(facts, where, time.monotonic() - started, scale.quick, tuple(rows)), failed
-
-
-# -- arguments: looked at before anything is measured --------------------------------------------------------
-
-
-def positive(given: str) -> int:
-    if (number := int(given)) < 1:
-        raise argparse.ArgumentTypeError("at least 1 is needed")
-    return number
-
-
-def output(given: str) -> Path:
-    """A file that can be written, there or not."""
-    path = Path(given)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no directory {path.parent}")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{given} cannot be written")
-    return path
 
 
 def readme(given: str) -> Path:

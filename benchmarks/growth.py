@@ -17,12 +17,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import redis
 
+from benchmarks.arguments import output
 from benchmarks.check import TURNS, reference, timed
 from benchmarks.load import Run, run, sized
 from benchmarks.receipts import ROOM
@@ -196,7 +196,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="longer runs, and 5 M keys")
     parser.add_argument("--only", nargs="+", metavar="THING", choices=list(THINGS), default=list(THINGS),
                         help=f"only these of {', '.join(THINGS)}")  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the points there, too")
+    parser.add_argument("--json", metavar="FILE", type=output, help="write the points there, too")
     args = parser.parse_args()
     end_on_sigterm()
     warn_if_pure("benchmarks.growth")

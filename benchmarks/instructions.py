@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.arguments import positive
 from benchmarks.commands import COMMANDS, prepare, words_of
 from benchmarks.load import run
 from benchmarks.receipts import ROOM
@@ -63,7 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.instructions", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--requests", type=int, default=20_000, help="counted of each kind (20000)")
+    parser.add_argument("--requests", type=positive, default=20_000, help="counted of each kind (20000)")
     parser.add_argument("--only", nargs="+", choices=[*COMMANDS, WEBHOOKS], default=[*COMMANDS, WEBHOOKS],
                         metavar="COMMAND", help=f"only these, or {WEBHOOKS}")  # fmt: skip
     args = parser.parse_args()

@@ -26,6 +26,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from benchmarks.arguments import positive
 from benchmarks.books import Books
 from benchmarks.rounds import OPTIONS, ServerProcess, live
 from tests.power import PowerDisk
@@ -137,7 +138,7 @@ def run(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=positive, default=200)
     parser.add_argument("--fsync", choices=list(MAY_LOSE), default="always")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.arguments import output
 from benchmarks.servers import LOAD, SERVER, free_port, pin_here, pinned
 
 BATCH = 1000  # commands in flight
@@ -188,7 +189,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--pending", type=int, default=1_000_000)
-    parser.add_argument("--json", metavar="FILE", type=Path)
+    parser.add_argument("--json", metavar="FILE", type=output)
     args = parser.parse_args()
     pin_here(LOAD)
     found = run(args.keys, args.pending)

@@ -14,6 +14,7 @@ from statistics import median
 
 import redis
 
+from benchmarks.arguments import positive
 from benchmarks.load import in_turns
 from benchmarks.servers import LOAD, Server, end_on_sigterm, pin_here, warn_if_pure
 
@@ -85,7 +86,7 @@ def rendered(rates: dict[str, tuple[float, float]]) -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pipeline", type=int, default=16, help="commands in flight of each client (16)")
+    parser.add_argument("--pipeline", type=positive, default=16, help="commands in flight of each client (16)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="commands that begin with one of these names")
     args = parser.parse_args(arguments)
     end_on_sigterm()
