@@ -8,6 +8,7 @@ from ferrite_hooks import glob
 from ferrite_hooks.commands.common import help_lines
 from ferrite_hooks.engine.command import Argv, command, container
 from ferrite_hooks.engine.session import Session
+from ferrite_hooks.errors import ReplyError
 from ferrite_hooks.resp.reply import Push, Reply, Several
 
 container("PUBSUB", "Who listens to what.", group="pubsub", since="2.8.0")
@@ -63,6 +64,8 @@ def punsubscribe(s: Session, argv: Argv) -> Reply:
 @command("SSUBSCRIBE shardchannel [shardchannel ...]", "Listens to shard channels.",
          group="pubsub", since="7.0.0", flags=_FLAGS, keys="not_key @1:-1")  # fmt: skip
 def ssubscribe(s: Session, argv: Argv) -> Reply:
+    if s.deny_blocking:
+        raise ReplyError("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
     pubsub = s.engine.pubsub
     return _confirm(s, argv[1:], lambda channel: pubsub.ssubscribe(s, channel), b"ssubscribe")
 

@@ -8,9 +8,10 @@ does. Inside MULTI and scripts a Wait turns into its `empty` reply at once.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from ferrite_hooks.errors import UNBLOCKED, ReplyError
+from ferrite_hooks.errors import INTERNAL, UNBLOCKED, ReplyError
 from ferrite_hooks.resp.reply import NIL_ARRAY, Reply
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ferrite_hooks.engine.engine import Engine
     from ferrite_hooks.engine.session import Session
     from ferrite_hooks.engine.timers import Timer
+
+log = logging.getLogger("ferrite_hooks.engine")
 
 
 class Wait:
@@ -123,6 +126,9 @@ def serve_ready(engine: Engine) -> None:
                 except ReplyError as error:
                     engine.count_error(error.text)
                     reply = error
+                except Exception:  # a fault of ours must not take the reply of who changed the key, nor others' turns
+                    log.exception("%s failed", pending[0].name)
+                    reply = ReplyError(INTERNAL)
                 if type(reply) is not Wait:
                     unblock(s)
                     s.send(reply)

@@ -273,6 +273,10 @@ class Engine:
     def forget(self, s: Session) -> None:
         """A client has left: nothing may refer to it any more."""
         self.sessions.pop(s.id, None)
+        self.leave(s)
+
+    def leave(self, s: Session) -> None:
+        """A client is about to leave: it is only listed."""
         unwatch(s)
         self.unlisten(s)
 

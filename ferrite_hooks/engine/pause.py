@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ferrite_hooks.engine.blocking import Wait, block, unblock
+from ferrite_hooks.resp.reply import NO_REPLY
 
 if TYPE_CHECKING:
     from ferrite_hooks.engine.command import Argv, Command
@@ -51,7 +52,11 @@ def resume(engine: Engine) -> None:
     for s, (wait, argv) in held.items():
         if s.blocked is wait:
             unblock(s)
-            s.send(run(s, argv))
+            reply = run(s, argv)
+            if reply is NO_REPLY:
+                s.wake()
+            else:
+                s.send(reply)
 
 
 def _over(engine: Engine) -> None:

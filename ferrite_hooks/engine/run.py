@@ -59,7 +59,7 @@ def run(s: Session, argv: Argv, started: float = 0.0) -> Reply:
             s.close_after_reply = True  # before a line of its body is taken for a command
             return NO_REPLY
         engine.count_error(error.text)
-        reply = error if called or s.queue is None else _refused(s, argv, error)
+        reply = error if called else _refused(s, argv, error)
     except Exception:  # a fault of ours must not take the other clients' server away
         log.exception("%s failed", s.last_command.name if s.last_command is not None else "a command")
         reply = ReplyError(errors.INTERNAL)
@@ -116,9 +116,9 @@ def call(s: Session, command: Command, argv: Argv, started: float = 0.0) -> Repl
 
 
 def _refused(s: Session, argv: Argv, error: ReplyError) -> ReplyError:
-    """What a client inside MULTI is told of a command that could not be queued, or of an EXEC that may not run."""
+    """What a client is told of a command that may not run; EXEC has words of its own, outside of MULTI, too."""
     if argv[0].upper() != b"EXEC":
-        s.queue_broken = True
+        s.queue_broken = s.queue is not None
         return error
     discard(s)
     return ReplyError(errors.EXECABORT_BECAUSE + error.text.removeprefix("ERR "))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import select
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ class Clients:
         elif engine.settings["tcp-keepalive"]:
             _keep_alive(transport.get_extra_info("socket"), engine.settings["tcp-keepalive"])
         session.wake = lambda: self.tick.woken(connection)
-        session.close = lambda: self.close(connection)
+        session.close = lambda: self.kill(connection)
         session.fileno = lambda: transport.get_extra_info("socket").fileno()
         session.transport_info = lambda: {
             "qbuf": connection.reading or connection.parser.buffered,
@@ -98,10 +99,29 @@ class Clients:
         self.engine.forget(session)
         session.detach()
 
-    def close(self, connection: Connection) -> None:
-        """Closes after what has been said is sent."""
+    def leave(self, connection: Connection) -> None:
+        """Closes after what has been said is sent, without a reply to a command that waits."""
         connection.session.close_after_reply = True
+        unblock(connection.session)
         self.tick.woken(connection)
+
+    def vanish(self, connection: Connection) -> None:
+        """It is closed when the peer has read what was sent: what follows must not find it any more, but for operators
+        who look for a peer that does not read."""
+        session = connection.session
+        session.close_after_reply = True
+        unblock(session)
+        if connection.full:
+            self.engine.leave(session)
+        else:
+            self.engine.forget(session)
+
+    def kill(self, connection: Connection) -> None:
+        """Closes after what has been said is sent, or at once if the peer does not read it."""
+        if connection.full:
+            self.drop(connection, "killed, and it does not read")
+        else:
+            self.leave(connection)
 
     def drop(self, connection: Connection, why: str) -> None:
         """Closes at once, unsaid what there was to say."""
@@ -112,6 +132,7 @@ class Clients:
         connection.parser = Parser()  # what it has sent need not stay until the loop has closed it: memory may be short
         connection.waiting.clear()
         self._total -= self._sizes.pop(session.id, 0)
+        unblock(session)  # nothing must be given to it any more
         self.engine.forget(session)
 
     def over_output_limit(self, connection: Connection, more: int) -> bool:
@@ -128,14 +149,24 @@ class Clients:
         return self.engine.clock.now - since > seconds * 1000
 
     def sweep(self) -> None:
-        """Once a second: closes idle clients and those that stay over their output limit."""
+        """Once a second: closes idle clients, those that stay over their output limit, and those that have left while a
+        command waits and what they sent behind it is not read."""
         idle_ms = self.engine.settings["timeout"] * 1000
         oldest = self.engine.clock.now - idle_ms
         for connection in list(self.connections.values()):
             s = connection.session
-            if connection.full and self.over_output_limit(connection, 0):
-                self.drop(connection, "output buffer limit")
-            elif idle_ms and s.last_at < oldest and not (s.blocked or s.subscribed or s in self.engine.monitors):
+            if connection.full:
+                if self.over_output_limit(connection, 0):
+                    self.drop(connection, "output buffer limit")
+                    continue
+                before, connection.unread = connection.unread, connection.transport.get_write_buffer_size()
+                if connection.unread != before:
+                    s.last_at = self.engine.clock.now  # it reads, if slowly
+            if connection.paused and s.blocked is not None and _hung_up(s.fileno()):
+                self.leave(connection)
+                continue
+            awaited = s.blocked or connection.owed or s.subscribed or s in self.engine.monitors
+            if idle_ms and s.last_at < oldest and not awaited:
                 self.drop(connection, "idle timeout")
 
     # -- maxmemory-clients: what all clients take is summed up as it changes, while there is a limit -----------------
@@ -181,6 +212,14 @@ def _keep_alive(sock: socket.socket, seconds: int) -> None:
         for name, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", between), ("TCP_KEEPCNT", 3)):
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _hung_up(fd: int) -> bool:
+    """Whether the peer has ended its side or is gone, whatever of it has not been read."""
+    ended = getattr(select, "POLLRDHUP", 0)
+    poll = select.poll()
+    poll.register(fd, ended)
+    return any(events & (ended | select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
 
 
 def _address(name: object) -> str:

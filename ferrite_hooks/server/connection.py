@@ -9,11 +9,11 @@ up. What a client sent before it left runs, as in Redis.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
-from ferrite_hooks.engine.blocking import unblock
 from ferrite_hooks.engine.command import Argv
 from ferrite_hooks.engine.run import run
 from ferrite_hooks.engine.session import Session
@@ -25,6 +25,8 @@ from ferrite_hooks.resp.reply import NO_REPLY
 if TYPE_CHECKING:
     from ferrite_hooks.server.clients import Clients
     from ferrite_hooks.server.tick import Tick
+
+log = logging.getLogger("ferrite_hooks.server")
 
 _TURN: Final = 1024  # commands of one client before the others get their turn
 _ENOUGH: Final = 1 << 20  # bytes of replies after which the rest of a turn waits until they are written
@@ -52,6 +54,7 @@ class Connection:
         self.ended = False  # no more will come, and not all that came has run
         self.reading = 0  # bytes of the chunk whose commands are running
         self.owed = 0  # replies that wait for the disk
+        self.unread = 0  # bytes that it had not read when it was last looked at, while it does not read fast enough
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------------
 
@@ -70,6 +73,7 @@ class Connection:
         asyncio leaves the socket open (TLS has no use for that and closes it)."""
         self.tick.read()
         if not (self.waiting or self.session.out or self.owed):
+            self.clients.vanish(self)
             return False
         self.ended = True
         self.resume()
@@ -96,7 +100,7 @@ class Connection:
         """Runs what the chunk completes."""
         s, parser, data = self.session, self.parser, self.chunk
         self.chunk = None
-        if data is None or s.close_after_reply:
+        if data is None or s.close_after_reply or self._broken():
             return
         s.last_at = self.tick.began()
         s.engine.host.input_bytes += len(data)
@@ -119,7 +123,7 @@ class Connection:
             if self.waiting:
                 self.tick.loop.call_soon(self.resume)
         if parser.error is not None:
-            self._protocol_error(parser.error)
+            self._protocol_error()
         elif not commands and parser.buffered > self.clients.query_limit:
             self.clients.drop(self, "query buffer limit")
         self.reading = 0
@@ -150,17 +154,28 @@ class Connection:
 
     def resume(self) -> None:
         """Runs what waits, as far as it may."""
+        try:
+            self._go_on()
+        except Exception:  # a fault of ours: the replies to the rest would belong to other commands
+            log.exception("running failed")
+            self.clients.drop(self, "internal error")
+            if self.closed:
+                self._leave()
+
+    def _go_on(self) -> None:
         s = self.session
         if self.waiting and s.blocked is None and not (self.full or s.close_after_reply):
             commands = list(islice(self.waiting, _TURN))
             for _ in commands:
                 self.waiting.popleft()
-            self.tick.began()
+            s.last_at = self.tick.began()
             self._run(commands)
             if self.waiting:
                 self.tick.loop.call_soon(self.resume)
         if not self.waiting:
             self.waiting_bytes = 0
+            if self.parser.error is not None:
+                self._protocol_error()
         if self.paused and not (self.full or self.closed or self._ahead()):
             self.paused = False
             self.transport.resume_reading()
@@ -168,8 +183,7 @@ class Connection:
             if self.closed:
                 self._leave()
             elif not s.close_after_reply:
-                self.clients.close(self)
-                unblock(s)
+                self.clients.leave(self)
 
     def _leave(self) -> None:
         self.ended = False
@@ -185,9 +199,15 @@ class Connection:
         """Enough is read of what cannot run yet."""
         return bool(self.waiting) and (len(self.waiting) >= _WAITING_MAX or self.waiting_bytes >= _WAITING_BYTES)
 
-    def _protocol_error(self, error: str) -> None:
+    def _broken(self) -> bool:
+        """It has sent what cannot be read. (Were this asked in `read` itself, the compiled build would take the answer
+        for the one after `feed`, too.)"""
+        return self.parser.error is not None
+
+    def _protocol_error(self) -> None:
+        """Says what is wrong with what has arrived, when all that came before it has been answered."""
         s = self.session
-        if not s.close_after_reply:
-            s.encode(s.out, ReplyError(f"ERR Protocol error: {error}"))
+        if not (self.waiting or s.blocked is not None or s.close_after_reply):
+            s.encode(s.out, ReplyError(f"ERR Protocol error: {self.parser.error}"))
             s.close_after_reply = True
             self.tick.post(self)

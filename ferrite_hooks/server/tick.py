@@ -126,7 +126,7 @@ class Tick:
     def woken(self, connection: Connection) -> None:
         """A session got something to say outside its own command, or was unblocked."""
         self._talking[connection] = True
-        if connection.waiting:
+        if connection.waiting or connection.parser.error is not None:
             self.loop.call_soon(connection.resume)
         self.schedule()
 
@@ -331,7 +331,7 @@ class Tick:
             self.engine.write_error = error
             self.engine.refresh()
         for connection, data, _ in frame.replies:
-            if data:
+            if data or connection.session.close_after_reply:
                 connection.clients.drop(connection, "its writes could not be made durable")
 
     def _release(self, frame: Frame) -> None:
@@ -354,6 +354,7 @@ class Tick:
     def _send(self, connection: Connection, data: bytes) -> None:
         size = len(data)
         if size and not connection.closed:
+            connection.session.last_at = self.engine.clock.now
             if size >= self.reply_limit and connection.clients.over_output_limit(connection, size):
                 connection.clients.drop(connection, "output buffer limit")
                 return
@@ -368,7 +369,7 @@ class Tick:
             connection.closed or connection.session.out or connection.owed
         ):
             connection.transport.close()
-            self.engine.forget(connection.session)  # from now on: what follows must not find it any more
+            connection.clients.vanish(connection)
         elif connection.full and connection.clients.over_output_limit(connection, 0):
             connection.clients.drop(connection, "output buffer limit")
         elif self.clients_limit:

@@ -8,6 +8,9 @@ from histories import apply, contents
 from oracle import Oracle, Pair, Wire, Word, encode
 
 from ferrite_hooks.engine.blocking import unblock
+from ferrite_hooks.engine.command import COMMANDS
+from ferrite_hooks.engine.session import Session
+from ferrite_hooks.errors import INTERNAL
 
 
 class Crowd:
@@ -283,3 +286,19 @@ def test_a_client_in_another_database_is_not_served(crowd: Crowd) -> None:
     crowd.answer("a")
     crowd.do("SELECT", 1)
     crowd.do("LRANGE", "l", 0, -1)
+
+
+def test_a_fault_in_one_command_that_waits_is_its_own(
+    harness: Harness, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(s: Session, argv: list[bytes]) -> None:
+        raise RuntimeError("what an angel would not do")
+
+    faulty, other = harness.connect(), harness.connect()
+    faulty("BLPOP", "l", 0)
+    other("BRPOP", "l", 0)
+    monkeypatch.setattr(COMMANDS[b"blpop"], "handler", fault)
+    assert client.raw("RPUSH", "l", "v") == b":1\r\n"
+    assert faulty.sent() == f"-{INTERNAL}\r\n".encode() and not faulty.session.blocked
+    assert other.sent() == b"*2\r\n$1\r\nl\r\n$1\r\nv\r\n"
+    assert "what an angel would not do" in caplog.text

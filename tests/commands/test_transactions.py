@@ -19,6 +19,7 @@ def test_replies(harness: Harness, oracle: Oracle) -> None:
         "MULTI", "SELECT 3", "SET other db", "EXEC", "GET other", "SELECT 0",
         "WATCH k", "MULTI", "GET k", "EXEC", "WATCH k", "SET k changed", "MULTI", "GET k", "EXEC",
         "WATCH k", "SET k again", "UNWATCH", "MULTI", "GET k", "EXEC",
+        "EXEC x", "MULTI", "SSUBSCRIBE s", "SUBSCRIBE c", "EXEC", "EXEC", "RESET", "WATCH k", "EXEC x",
         "MULTI", "UNWATCH", "PING", "ECHO x", "EXEC", "MULTI", "RESET", "EXEC", "MULTI", "QUIT",
     ):  # fmt: skip
         both.check(*line.split(" "))

@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 
 from ferrite_hooks.app import App
 from ferrite_hooks.config import load
+from ferrite_hooks.engine.command import COMMANDS
 from ferrite_hooks.server import tick
 from ferrite_hooks.store.files import DISK, Files
 
@@ -220,6 +221,41 @@ async def test_a_fault_while_reading_costs_one_client_only(tmp_path: Path, caplo
         await until(lambda: connections[0].closed)
         assert sent == [(1, b"+PONG\r\n")] and not connections[1].closed
         assert "what an angel would not do" in caplog.text and "internal error" in caplog.text
+
+
+async def test_a_fault_in_what_has_waited_costs_one_client_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path) as app, clients(app, 2) as (_, other):
+        connection = next(iter(app.clients.connections.values()))
+        monkeypatch.setattr(COMMANDS[b"echo"], "handler", lambda s, argv: object())  # nobody can encode that
+        connection.data_received(b"PING\r\n" * 2000 + b"ECHO x\r\n" + b"SET k v\r\n")
+        await until(lambda: connection.closed)
+        assert "internal error" in caplog.text and connection not in app.clients.connections.values()
+        assert await other.exists("k") == 0
+
+
+async def test_nothing_is_given_to_who_is_dropped(tmp_path: Path) -> None:
+    async with running(tmp_path) as app, _Peer(app) as one, _Peer(app) as other:
+        await one.send("BLPOP list 0")
+        connection = next(each for each in app.clients.connections.values() if each.session.blocked)
+        app.clients.drop(connection, "for a test")
+        assert app.engine.blocked_clients == 0
+        await other.says("RPUSH list v", b":1\r\n")
+        await other.says("LLEN list", b":1\r\n")
+
+
+async def test_who_waits_for_the_disk_is_not_idle(tmp_path: Path) -> None:
+    async with _while_it_syncs(tmp_path) as (app, disk, one, other):
+        app.engine.settings["timeout"] = 1
+        for connection in app.clients.connections.values():
+            connection.session.last_at -= 10_000
+        app.clients.sweep()
+        await other.ended()
+        disk.go.set()
+        await one.hears(b"+OK\r\n")
+        app.clients.sweep()
+        await one.says("PING", b"+PONG\r\n")
 
 
 def watched(connections: list[Any]) -> list[tuple[int, bytes]]:
@@ -431,6 +467,17 @@ async def test_what_came_during_an_fsync_that_failed_is_not_confirmed(tmp_path: 
             await later.says("PING", b"+PONG\r\n")
             await later.send("SET c 3")
             assert (await later.line()).startswith(b"-MISCONF")
+
+
+async def test_who_wants_no_replies_is_disconnected_too_when_an_fsync_fails(tmp_path: Path) -> None:
+    async with _while_it_syncs(tmp_path) as (_, disk, one, other):
+        await other.send("CLIENT REPLY OFF")
+        await other.send("SET b 2")
+        await other.send("QUIT")
+        disk.dying = True
+        disk.go.set()
+        await one.ended()
+        await other.ended()
 
 
 async def test_a_failed_fsync_under_everysec_refuses_what_follows(tmp_path: Path) -> None:
