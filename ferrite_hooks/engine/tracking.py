@@ -153,7 +153,7 @@ class Tracking:
             target = found
         if target.resp == 3:
             _push(target, Push([b"invalidate", keys]), running)
-        elif target is not s and target.subscribed:
+        elif options.redirect and target.subscribed:
             _push(target, Push([b"message", _CHANNEL, keys]), running)
 
 

@@ -171,3 +171,18 @@ def test_a_write_that_fails_tells_nobody(client: Client, reader: Client) -> None
     reader("GET", "k")
     assert isinstance(client("GETEX", "k"), ReplyError)
     assert reader.sent() == b""
+
+
+def test_a_client_can_redirect_to_itself(harness: Harness, client: Client, oracle: Oracle) -> None:
+    other = harness.connect()
+    with Wire(oracle.socket.getpeername()[1]) as theirs:
+        number = theirs("CLIENT", "ID")[1:-2]
+        for change in (("SET", "k", "v"), ("FLUSHALL",)):
+            for peer, mine in ((client.raw, client.session.id), (theirs, number)):
+                peer("RESET")
+                peer("CLIENT", "TRACKING", "ON", "REDIRECT", mine)
+                peer("GET", "k")
+                peer("SUBSCRIBE", "__redis__:invalidate")
+            other(*change)
+            oracle(*change)
+            assert client.sent() == theirs.read()
