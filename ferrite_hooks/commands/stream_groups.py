@@ -52,12 +52,16 @@ def xgroup_create(s: Session, argv: Argv) -> Reply:
     if len(argv) > 8:
         raise ReplyError(errors.subcommand_syntax("xgroup", argv[1]))
     id = (0 if stream is None else stream.last_id) if argv[4] == b"$" else strict_id(argv[4])
+    new = stream is None
     if stream is None:
         stream = Stream()
     if name in stream.groups:
         raise ReplyError(errors.BUSYGROUP)
     stream.groups[name] = Group(id, entries_read)
-    db.commit(key, stream, "xgroup-create")
+    if new:
+        db.commit(key, stream, "xgroup-create")
+    else:
+        db.mention(key, "xgroup-create")
     return OK
 
 
@@ -74,7 +78,7 @@ def xgroup_setid(s: Session, argv: Argv) -> Reply:
         raise ReplyError(errors.subcommand_syntax("xgroup", argv[1]))
     group.last_id = stream.last_id if argv[4] == b"$" else loose_id(argv[4])
     group.entries_read = entries_read
-    db.commit(key, stream, "xgroup-setid")
+    db.mention(key, "xgroup-setid")
     return OK
 
 
@@ -89,7 +93,7 @@ def xgroup_destroy(s: Session, argv: Argv) -> Reply:
         raise ReplyError(errors.XGROUP_NO_KEY)
     if stream.groups.pop(argv[3], None) is None:
         return 0
-    db.commit(key, stream, "xgroup-destroy")
+    db.mention(key, "xgroup-destroy")
     return 1
 
 
@@ -98,11 +102,11 @@ def xgroup_destroy(s: Session, argv: Argv) -> Reply:
     group="stream", since="6.2.0", flags="write denyoom", keys="RW insert @2", events="xgroup-createconsumer",
 )  # fmt: skip
 def xgroup_createconsumer(s: Session, argv: Argv) -> Reply:
-    stream, group = _existing_group(s, argv)
+    _, group = _existing_group(s, argv)
     if argv[4] in group.consumers:
         return 0
     group.consumers[argv[4]] = Consumer(argv[4], s.engine.clock.now)
-    s.db.commit(argv[2], stream, "xgroup-createconsumer")
+    s.db.mention(argv[2], "xgroup-createconsumer")
     return 1
 
 
@@ -111,11 +115,11 @@ def xgroup_createconsumer(s: Session, argv: Argv) -> Reply:
     group="stream", since="5.0.0", flags="write", keys="RW delete @2", events="xgroup-delconsumer",
 )  # fmt: skip
 def xgroup_delconsumer(s: Session, argv: Argv) -> Reply:
-    stream, group = _existing_group(s, argv)
+    _, group = _existing_group(s, argv)
     pending = group.remove_consumer(argv[4])
     if pending is None:
         return 0
-    s.db.commit(argv[2], stream, "xgroup-delconsumer")
+    s.db.mention(argv[2], "xgroup-delconsumer")
     return pending
 
 
@@ -200,7 +204,7 @@ def _consumer(s: Session, key: bytes, stream: Stream, group: bytes, name: bytes)
     consumer = consumers.get(name)
     if consumer is None:
         consumer = consumers[name] = Consumer(name, now)
-        s.db.emit(key, "xgroup-createconsumer")
+        s.db.mention(key, "xgroup-createconsumer")
         s.engine.effect(b"XGROUP", b"CREATECONSUMER", key, group, name)
     consumer.seen_time = now
     return consumer

@@ -165,7 +165,7 @@ def xsetid(s: Session, argv: Argv) -> Reply:
         stream.entries_added = added
     if max_deleted:
         stream.max_deleted_id = max_deleted
-    db.commit(key, stream, "xsetid")
+    db.mention(key, "xsetid")
     return OK
 
 

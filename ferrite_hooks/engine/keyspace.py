@@ -349,6 +349,20 @@ class Database:
         if self._heard(key, event):
             self.announce(key, event, new, old)
 
+    def mention(self, key: bytes, event: str) -> None:
+        """Announces a change of what is kept beside a stream's entries: as in Redis, who watches the key, or caches it,
+        is not told."""
+        engine = self.engine
+        if engine.audit is not None:
+            engine.audit.committed(self, key)
+        engine.dirty += 1
+        if self._heard(key, event):
+            self._rouse(key)
+            if engine.notify_flags:
+                engine.notify(self, key, event)
+            if engine.interest is not None:
+                engine.capture(self, key, event, None, None, self.expires.get(key, 0))
+
     def _heard(self, key: bytes, event: str) -> bool:
         """Whether anyone wants to know. Where there are only webhooks most writes concern none of them, which is
         found out before anything is collected."""
@@ -373,6 +387,10 @@ class Database:
     def _touch(self, key: bytes) -> None:
         for session in self.watched.get(key, ()):
             session.watch_broken = True  # EXEC will refuse
+        self._rouse(key)
+
+    def _rouse(self, key: bytes) -> None:
+        """Those who wait for something at the key look again."""
         if key in self.blocked:
             self.engine.ready[(self.index, key)] = None
             self.engine.unsettled = True

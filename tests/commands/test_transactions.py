@@ -46,6 +46,23 @@ def test_another_client_breaks_the_watch(harness: Harness, oracle: Oracle) -> No
     both.close()
 
 
+def test_of_a_stream_only_entries_break_the_watch(harness: Harness, oracle: Oracle) -> None:
+    both = Pair(oracle, harness)
+    for line in (
+        "XGROUP CREATE s g 0 MKSTREAM", "XADD s 1-1 a b", "XADD s 2-1 a b", "XADD s NOMKSTREAM 3-1 a b",
+        "XGROUP CREATE s other 0", "XGROUP SETID s g 1-1", "XGROUP CREATECONSUMER s g c",
+        "XREADGROUP GROUP g c STREAMS s >", "XREADGROUP GROUP g new STREAMS s 0", "XACK s g 2-1",
+        "XCLAIM s g newer 0 3-1", "XAUTOCLAIM s g newest 0 0 JUSTID", "XGROUP DELCONSUMER s g newest", "XDEL s 9-9",
+        "XDEL s 1-1", "XTRIM s MAXLEN 9", "XTRIM s MAXLEN 1", "XSETID s 5-5", "XGROUP DESTROY s other",
+    ):  # fmt: skip
+        both.check("WATCH", "s")
+        both.check(*line.split(" "))
+        both.check("MULTI")
+        both.check("PING")
+        both.check("EXEC")
+    both.close()
+
+
 def test_a_watched_key_that_expires_breaks_the_watch(harness: Harness, client: Client) -> None:
     client("SET", "k", "v")
     client("GETEX", "k", "PX", 10)
