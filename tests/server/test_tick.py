@@ -9,7 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,12 +245,50 @@ async def test_nothing_is_given_to_who_is_dropped(tmp_path: Path) -> None:
         await other.says("LLEN list", b":1\r\n")
 
 
+def idle(app: App) -> None:
+    """Ten seconds pass, of which the timeout allows one, and the server looks for idle clients."""
+    app.engine.settings["timeout"] = 1
+    for connection in app.clients.connections.values():
+        connection.session.last_at -= 10_000
+    app.clients.sweep()
+
+
+async def test_whose_command_has_waited_is_not_idle(tmp_path: Path) -> None:
+    async with running(tmp_path) as app, _Peer(app) as one:
+        await one.send("BLPOP list 0")
+        idle(app)
+        async with _Peer(app) as other:
+            await other.says("RPUSH list v", b":1\r\n")
+            await one.hears(b"*2\r\n$4\r\nlist\r\n$1\r\nv\r\n")
+        app.clients.sweep()
+        await one.says("PING", b"+PONG\r\n")
+        idle(app)
+        await one.ended()
+
+
+async def test_who_reads_slowly_is_not_idle(tmp_path: Path) -> None:
+    async with running(tmp_path) as app:
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.config.server.port, limit=1000)
+        writer.write(b"SET big %b\r\n" % (b"x" * 60_000) + b"GET big\r\n" * 1000)
+        await until(lambda: any(c.full for c in app.clients.connections.values()))
+        (connection,) = app.clients.connections.values()
+        idle(app)
+        for _ in range(3):
+            unread = connection.transport.get_write_buffer_size()
+            while connection.transport.get_write_buffer_size() == unread:
+                await reader.read(100_000)
+            idle(app)
+            assert not connection.closed
+        idle(app)
+        await until(lambda: connection.closed)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
 async def test_who_waits_for_the_disk_is_not_idle(tmp_path: Path) -> None:
     async with _while_it_syncs(tmp_path) as (app, disk, one, other):
-        app.engine.settings["timeout"] = 1
-        for connection in app.clients.connections.values():
-            connection.session.last_at -= 10_000
-        app.clients.sweep()
+        idle(app)
         await other.ended()
         disk.go.set()
         await one.hears(b"+OK\r\n")
