@@ -25,6 +25,7 @@ import aiohttp
 import redis.asyncio
 
 CONCURRENCY = 16
+READ_AHEAD = 4000  # events that wait for one of them
 SECRET = b"whsec_practice"
 STREAM, GROUP = b"changes", b"webhooks"
 
@@ -69,7 +70,8 @@ async def notifications(store: Any, batch: int, group: asyncio.TaskGroup) -> Tak
         async for message in subscription.listen():
             if message["type"] == "pmessage":
                 changed.put_nowait(message["data"])
-                await asyncio.sleep(0)  # many come in one read: those who deliver would wait for the last of them
+                if changed.qsize() >= READ_AHEAD:
+                    await asyncio.sleep(0)  # many come in one read: those who deliver would wait for the last of them
 
     async def take() -> tuple[list[Event], list[bytes]]:
         keys = await some(changed, batch)
@@ -81,7 +83,7 @@ async def notifications(store: Any, batch: int, group: asyncio.TaskGroup) -> Tak
 
 async def stream(store: Any, batch: int, group: asyncio.TaskGroup) -> Take:
     await store.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-    entries: asyncio.Queue[tuple[bytes, dict[bytes, bytes]]] = asyncio.Queue(4000)
+    entries: asyncio.Queue[tuple[bytes, dict[bytes, bytes]]] = asyncio.Queue(READ_AHEAD)
 
     async def collect() -> None:
         while True:
