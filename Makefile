@@ -1,10 +1,11 @@
 # make run [ARGS="--port 7000"]    make test [PYTEST_ARGS="-k journal"]    make lint    make compiled
-# make bench    make bench-check
+# make bench [OF=growth]    make bench-check
 # Everything goes into .venv; stamp files there keep a second run quick. PURE=1 does without the compiled build.
 
 BIN := .venv/bin
 ARGS ?=
 PYTEST_ARGS ?=
+OF ?=
 PURE ?=
 SOURCES := $(shell find ferrite_hooks -name '*.py')
 
@@ -34,7 +35,7 @@ lint: .venv/test-stamp
 	@$(BIN)/mypy
 
 bench: .venv/test-stamp $(BUILT)
-	@$(FAST) $(BIN)/python -m benchmarks $(ARGS)
+	@$(FAST) $(BIN)/python -m benchmarks$(OF:%=.%) $(ARGS)
 
 # Has a command become more expensive? Does not depend on how fast the machine is.
 bench-check: .venv/test-stamp $(BUILT)

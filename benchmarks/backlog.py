@@ -3,7 +3,7 @@
 A paused webhook matches every write; the server is then killed with `kill -9` and started from its journal, and
 again from a snapshot. At the end the queue is let go to a receiver in batches of 100, and the books are compared.
 
-    python -m benchmarks.backlog --events 1000000
+    make bench OF=backlog ARGS="--events 1000000"
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ tick), as processor time. Beside it, round by round, runs a fixed loop of plain 
 ratios is what has a limit. The limits stand about a quarter above what was measured when they were set: when one is
 passed, find out why, or raise it in the commit that has the reason.
 
-    python -m benchmarks.check [--rounds N] [--only WORD] [--json FILE]
+    make bench-check ARGS="[--rounds N] [--only WORD] [--propose] [--json FILE]"
 """
 
 from __future__ import annotations

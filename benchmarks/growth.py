@@ -1,11 +1,11 @@
 """Does cost grow as it should? Throughput and p99 of SET by the number of clients, webhooks, keys and pending events.
 
-Nothing may be worse than logarithmic: the last column is the processor time of a command by that of one with a tenth as
+Nothing may grow much: the last column is the processor time of a command by that of one with a tenth as
 many. Processor time is what grows; and because a busy machine is slower at times, it is counted in turns of a fixed
 loop (check.py's) that runs on the same core before and after. The journal is not compacted meanwhile: that has its
 own bound.
 
-    python -m benchmarks.growth [--full] [--only clients webhooks keys pending] [--json FILE]
+    make bench OF=growth ARGS="[--full] [--only clients webhooks keys pending] [--json FILE]"
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", type=output, help="write the points there, too")
     args = parser.parse_args()
     end_on_sigterm()
-    warn_if_pure("benchmarks.growth")
+    warn_if_pure("growth")
     pin_here(LOAD)
     started = time.monotonic()
     points: list[Point] = []
@@ -209,7 +209,7 @@ def main() -> int:
             print(f"{time.monotonic() - started:5.0f} s  {found.what} {found.size:,}: {found.cpu_us:.2f} µs",
                   file=sys.stderr)  # fmt: skip
     print(rendered(points))
-    print(f"\n`python -m benchmarks.growth`, {time.monotonic() - started:.0f} s: "
+    print(f"\n`make bench OF=growth`, {time.monotonic() - started:.0f} s: "
           + ", ".join(f"{name} {value}" for name, value in machine().items()))  # fmt: skip
     if args.json is not None:
         args.json.write_text(json.dumps([asdict(p) for p in points], indent=1) + "\n")

@@ -3,7 +3,7 @@
 Both servers keep an append-only file. Counted by valgrind's callgrind instead of timed, so that they are the same
 whatever else the machine does. What they leave out is the kernel, and how long an instruction waits for memory.
 
-    python -m benchmarks.instructions [--requests N] [--only COMMAND ... | WEBHOOKS]
+    make bench OF=instructions ARGS="[--requests N] [--only COMMAND ... | WEBHOOKS]"
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> int:
                         metavar="COMMAND", help=f"only these, or {WEBHOOKS}")  # fmt: skip
     args = parser.parse_args()
     end_on_sigterm()
-    warn_if_pure("benchmarks.instructions")
+    warn_if_pure("instructions")
     if shutil.which("callgrind_control") is None:
         print("valgrind is needed (Debian, Ubuntu: apt-get install valgrind)", file=sys.stderr)
         return 1

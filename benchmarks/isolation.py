@@ -5,7 +5,7 @@ answer after three seconds, half a byte a second). Each gets writes of its own k
 the others together, while redis-benchmark writes as fast as it can. The latency is that from a write to its
 event's arrival at a healthy receiver. Everything is on loopback.
 
-    python -m benchmarks.isolation [--quick] [--idle]
+    make bench OF=isolation ARGS="[--quick] [--idle]"
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ moment, or in the middle of a chosen operation (a rename of a snapshot, the remo
 whatever was not synced is dropped, cut, or kept in part, and the server starts from the rest. The disk is full now
 and then.
 
-    python -m benchmarks.power_cut --rounds 200 --fsync always
+    make bench OF=power_cut ARGS="--rounds 200 --fsync always"
 
 Under `always` nothing that was acknowledged may be missing, under `everysec` at most what was acknowledged in
 the last two seconds (Redis's own bound; one second when the disk follows), and never may data be there without its

@@ -4,7 +4,7 @@ A million strings, loaded from our journal and from our snapshot, and by redis-s
 then our start with a million events that wait for a webhook. Each figure is of a process of its own, from its
 start to the moment when it no longer says `loading:1`.
 
-    python -m benchmarks.restart --keys 1000000 --pending 1000000
+    make bench OF=restart ARGS="--keys 1000000 --pending 1000000"
 """
 
 from __future__ import annotations

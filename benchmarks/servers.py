@@ -199,12 +199,11 @@ def build() -> str:
     return "pure" if path is None or str(path.origin).endswith(".py") else "compiled"
 
 
-def warn_if_pure(module: str = "") -> None:
+def warn_if_pure(of: str = "") -> None:
     """One line on stderr when this Python imports the pure build though a compiled one is there, with how to measure
-    that: by `module`, or by make bench."""
+    that; `of`: the module in here that was started."""
     if build() == "pure" and COMPILED.is_dir():
-        by_module = f"PYTHONSAFEPATH=1 PYTHONPATH=.venv/compiled:. .venv/bin/python -m {module}"
-        again = by_module if module else "make bench ARGS=…"
+        again = f"make bench{of and ' OF='}{of} ARGS=…"
         print(f"this measures the pure build; the compiled one is measured by {again}", file=sys.stderr)
 
 

@@ -3,7 +3,7 @@
 `make bench` has the ten commands that the goals are about. This has most others, each on small data and on
 collections of a hundred and a thousand elements, without persistence, both servers standing and taking turns.
 
-    python -m benchmarks.survey [--pipeline N] [--only NAME ...]
+    make bench OF=survey ARGS="[--pipeline N] [--only NAME ...]"
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="commands that begin with one of these names")
     args = parser.parse_args(arguments)
     end_on_sigterm()
-    warn_if_pure("benchmarks.survey")
+    warn_if_pure("survey")
     pin_here(LOAD)
     chosen = [c for c in COMMANDS if not args.only or c.split()[0] in map(str.upper, args.only)]
     with Server.redis("off") as theirs, Server.ours("off") as ours:

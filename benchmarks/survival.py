@@ -5,8 +5,8 @@ with `kill -9` and started again, or one of its sender processes is, and comes b
 compared: for every key each acknowledged value must have been delivered, first deliveries in the order of the writes,
 and one event must always carry one id.
 
-    python -m benchmarks.survival --changes 100000 --keys 1000 --clients 8 --fail-rate 0.2 --kills 10 --sender-kills 10
-    python -m benchmarks.survival --rounds 300
+    make bench OF=survival ARGS="--changes 100000 --keys 1000 --clients 8 --fail-rate 0.2 --kills 10 --sender-kills 10"
+    make bench OF=survival ARGS="--rounds 300"
 
 The second form is about the moments: in each of many short rounds the journal changes segments and is compacted while
 the server is killed; transactions, and writes that are refused, are in the books as well (see rounds.py).

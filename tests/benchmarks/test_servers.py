@@ -16,21 +16,21 @@ def test_versions_of_what_loads_the_servers_are_told(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("build", "compiled", "module", "told"),
+    ("build", "compiled", "of", "told"),
     [
         ("pure", True, "", "make bench ARGS=…"),
-        ("pure", True, "benchmarks.survey", ".venv/bin/python -m benchmarks.survey"),
+        ("pure", True, "survey", "make bench OF=survey ARGS=…"),
         ("pure", False, "", ""),
         ("compiled", True, "", ""),
     ],
 )
 def test_pure_beside_a_compiled_build_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
-    build: str, compiled: bool, module: str, told: str,
+    build: str, compiled: bool, of: str, told: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(servers, "build", lambda: build)
     monkeypatch.setattr(servers, "COMPILED", tmp_path if compiled else tmp_path / "none")
-    servers.warn_if_pure(module)
+    servers.warn_if_pure(of)
     printed = capsys.readouterr()
     assert printed.out == "" and told in printed.err
     assert printed.err.count("\n") == bool(told)
