@@ -45,7 +45,7 @@ def webhooks(server: Server, kind: str, url: str) -> Iterator[None]:
         ]
     elif kind != NONE:
         made = [("all", url, "MAX_PENDING", "5000000", *words_for(100 if kind == BATCHED else 1))]
-    with redis.Redis(port=server.port) as client:
+    with redis.Redis(port=server.port, socket_timeout=300) as client:  # under valgrind a thousand take long
         pipe = client.pipeline(transaction=False)
         for words in made:
             pipe.execute_command("WEBHOOK.CREATE", *words)
